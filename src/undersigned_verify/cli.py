@@ -1,0 +1,270 @@
+"""``undersigned-verify``: audit a log, check a receipt, check a statement.
+
+Exit status: 0 accepted; 1 a fault was found; 2 wrong usage, or the input could not be
+read; 3 (audit with ``--policy`` only) consistent, but not witnessed. Results go to
+standard output, progress and complaints to standard error.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from undersigned_verify import __version__
+from undersigned_verify.audit import (
+    AuditReport,
+    audit_log,
+    count_workers,
+    find_shared_key,
+)
+from undersigned_verify.errors import Fault, Unreadable
+from undersigned_verify.note import VerifierKey
+from undersigned_verify.opening import open_header
+from undersigned_verify.progress import ProgressBar
+from undersigned_verify.proof import MAX_RECEIPT, verify_receipt
+from undersigned_verify.report import (
+    describe_audit,
+    describe_receipt,
+    plain,
+    receipt_json,
+)
+from undersigned_verify.source import find_log, find_logs
+from undersigned_verify.standing import check_standing
+from undersigned_verify.statement import (
+    MAX_STATEMENT,
+    check_characters,
+    check_form,
+    digest,
+)
+
+EXIT_ACCEPTED: Final = 0
+EXIT_FAULT: Final = 1
+EXIT_UNREADABLE: Final = 2
+EXIT_UNWITNESSED: Final = 3
+# What a shell reports for a program stopped by Ctrl-C.
+EXIT_STOPPED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = _make_parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except Fault as fault:
+        _print_refusal(options, fault)
+        status = EXIT_FAULT
+    except Unreadable as error:
+        if options.json:
+            _print_json({"verdict": "unreadable", "error": str(error)})
+        _complain(str(error))
+        status = EXIT_UNREADABLE
+    except KeyboardInterrupt:
+        _complain("stopped; nothing was decided.")
+        status = EXIT_STOPPED
+    return status
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="undersigned-verify",
+        description="Recount Undersigned logs without trusting whoever runs them.",
+        epilog="Exit status: 0 accepted; 1 a fault was found; 2 wrong usage or "
+        "unreadable input; 3 (audit --policy) consistent, not witnessed.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    audit = commands.add_parser("audit", help="recount one log or all of a root")
+    audit.add_argument("target", metavar="DIR|URL", help="a root, or one log's folder")
+    audit.add_argument("--log", metavar="c/ID", help="only this log of a root")
+    audit.add_argument("--policy", metavar="FILE", help="a tlog-policy to be met")
+    audit.set_defaults(run=_audit)
+
+    receipt = commands.add_parser("receipt", help="check a receipt")
+    receipt.add_argument("file", metavar="FILE")
+    receipt.add_argument("--vkey", metavar="VKEY|FILE", required=True)
+    receipt.add_argument(
+        "--log", metavar="DIR|URL", help="also check the token and today's state"
+    )
+    receipt.set_defaults(run=_receipt)
+
+    statement = commands.add_parser("statement", help="check a statement's bytes")
+    statement.add_argument("file", metavar="FILE")
+    against = statement.add_mutually_exclusive_group()
+    against.add_argument("--log", metavar="DIR|URL", help="a log, or a root of logs")
+    against.add_argument("--digest", metavar="HEX", help="the SHA-256 it should have")
+    statement.set_defaults(run=_statement)
+
+    for command in (audit, receipt, statement):
+        command.add_argument("--json", action="store_true", help="a report as JSON")
+    for command in (audit, receipt):
+        command.add_argument(
+            "--workers",
+            type=_positive,
+            default=count_workers(),
+            metavar="N",
+            help="processes that check (default: one a processor; 40 MB each)",
+        )
+        command.add_argument("--no-progress", action="store_true")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _audit(options: argparse.Namespace) -> int:
+    policy = None
+    if options.policy is not None:
+        policy = _read_file(options.policy, MAX_STATEMENT)
+    reports = []
+    for source in find_logs(options.target, options.log):
+        bar = _make_bar(options, source.path or "log")
+        try:
+            report = audit_log(
+                source, workers=options.workers, progress=bar, policy=policy
+            )
+        finally:
+            if bar is not None:
+                bar.clear()
+        reports.append(report)
+        if not options.json:
+            print(describe_audit(report), flush=True)
+    shared = find_shared_key(reports)
+    status = _audit_status(reports, shared, with_policy=policy is not None)
+    if options.json:
+        _print_json(
+            {
+                "verdict": _VERDICTS[status],
+                "fault": _fault_json(shared),
+                "logs": [report.as_json() for report in reports],
+            }
+        )
+    elif shared is not None:
+        print(f"REFUSED  {plain(str(shared))}")
+    return status
+
+
+_VERDICTS: Final = {
+    EXIT_ACCEPTED: "accepted",
+    EXIT_FAULT: "refused",
+    EXIT_UNWITNESSED: "consistent, not witnessed",
+}
+
+
+def _audit_status(
+    reports: list[AuditReport], shared: Fault | None, *, with_policy: bool
+) -> int:
+    if shared is not None or not all(report.accepted for report in reports):
+        return EXIT_FAULT
+    return EXIT_UNWITNESSED if with_policy else EXIT_ACCEPTED
+
+
+def _receipt(options: argparse.Namespace) -> int:
+    key = _read_vkey(options.vkey)
+    data = _read_file(options.file, MAX_RECEIPT)
+    receipt = verify_receipt(data, key)
+    standing = None
+    if options.log is not None:
+        source = find_log(options.log, receipt.origin.partition("/")[2])
+        bar = _make_bar(options, "log")
+        try:
+            standing = check_standing(
+                data, key, source, workers=options.workers, progress=bar
+            )
+        finally:
+            if bar is not None:
+                bar.clear()
+        receipt = standing.receipt
+    if options.json:
+        _print_json(receipt_json(receipt, standing))
+    else:
+        print(describe_receipt(receipt, standing))
+    return EXIT_ACCEPTED
+
+
+def _statement(options: argparse.Namespace) -> int:
+    data = _read_file(options.file, MAX_STATEMENT)
+    check_characters(check_form(data))
+    found = digest(data)
+    logs = []
+    if options.digest is not None and options.digest != found:
+        raise Fault("statement-mismatch", f"The file's digest is {found}.")
+    if options.log is not None:
+        for source in find_logs(options.log):
+            header, _ = open_header(source)
+            if header.statement_sha256 == found:
+                logs.append(header.origin)
+        if not logs:
+            raise Fault("statement-mismatch", f"No log there signs {found}.")
+    if options.json:
+        _print_json({"verdict": "accepted", "sha256": found, "logs": logs})
+        return EXIT_ACCEPTED
+    print(f"sha256  {found}")
+    print("form    UTF-8, NFC, lines ended by LF, no control or direction characters")
+    for origin in logs:
+        print(f"signed  in {plain(origin)}")
+    if options.log is None and options.digest is None:
+        print("Not compared with anything: give --log or --digest.")
+    return EXIT_ACCEPTED
+
+
+def _read_vkey(text: str) -> VerifierKey:
+    """Return a key given as itself, or in a file of one line."""
+    if Path(text).is_file():
+        try:
+            text = _read_file(text, 10_000).decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise Unreadable("The file given as --vkey is not text.") from error
+    try:
+        return VerifierKey.parse(text)
+    except Fault as fault:
+        raise Unreadable(f"--vkey is neither a key nor a file: {fault}") from fault
+
+
+def _read_file(name: str, limit: int) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise Unreadable(f"{name}: {error.strerror}") from error
+    if len(data) > limit:
+        raise Fault("file-too-large", path=name)
+    return data
+
+
+def _make_bar(options: argparse.Namespace, label: str) -> ProgressBar | None:
+    if options.no_progress or not sys.stderr.isatty():
+        return None
+    return ProgressBar(sys.stderr, plain(label))
+
+
+def _fault_json(fault: Fault | None) -> dict[str, object] | None:
+    if fault is None:
+        return None
+    return {
+        "code": fault.code,
+        "index": fault.index,
+        "path": fault.path,
+        "detail": fault.detail,
+    }
+
+
+def _print_refusal(options: argparse.Namespace, fault: Fault) -> None:
+    if options.json:
+        _print_json({"verdict": "refused", "fault": _fault_json(fault)})
+    else:
+        print(f"REFUSED  {plain(str(fault))}")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def _complain(text: str) -> None:
+    print(f"undersigned-verify: {plain(text)}", file=sys.stderr)

@@ -1,0 +1,127 @@
+"""The one error of the verifier: a named fault in something it was given.
+
+``FAULTS`` is the whole list of codes. A code never changes its meaning; README.md
+prints the same list and a test compares the two.
+"""
+
+from typing import Final
+
+FAULTS: Final[dict[str, str]] = {
+    # Forms that every file shares.
+    "json-not-canonical": "JSON that is not the RFC 8785 form of what it says",
+    "base64-not-canonical": "base64 that is not the one padded standard form",
+    "file-missing": "a file that every log has is not there",
+    "file-too-large": "a file is larger than its format allows",
+    # Keys, notes, checkpoints.
+    "vkey-form": "log.vkey is not one canonical Ed25519 verifier key and a line feed",
+    "note-form": "a signed note does not have its exact form",
+    "note-signature": "a note carries no valid signature of the log's key",
+    "checkpoint-form": "a checkpoint's text is not origin, size and root hash",
+    "checkpoint-origin": "a checkpoint, its key and the header name different logs",
+    "checkpoint-size": "a kept checkpoint's size is not the one in its file name",
+    "checkpoint-root": "a checkpoint's root hash is not the root of that prefix",
+    "checkpoint-beyond": "a kept checkpoint is larger than the newest one",
+    # Tiles and proofs.
+    "tile-path": "a tile's path is not in canonical form",
+    "tile-mismatch": "a hash tile differs from the entries below it",
+    "tile-trailing": "a hash tile has more or fewer bytes than its width says",
+    "entries-form": "an entry bundle cannot be cut into exactly its leaves",
+    "entries-mismatch": "an entry differs from the hash that the log committed to",
+    "proof-form": "a proof or receipt does not have its exact form",
+    "proof-index": "an index or size that no tree can have",
+    "proof-length": "a proof has too few or too many hashes",
+    "proof-root": "a proof leads to another root hash",
+    # Leaves, one by one.
+    "leaf-length": "a leaf is too short, too long or not of its type's length",
+    "leaf-version": "a leaf's version is not 1",
+    "leaf-type": "a leaf's type is unknown",
+    "leaf-members": "a JSON leaf lacks a listed member or has another",
+    "leaf-value": "a member or field of a leaf has a value outside its range",
+    "leaf-ranges": "target ranges are empty, unsorted, overlapping or reversed",
+    "leaf-spki": "an issuer key is not byte for byte the RFC 9578 form of RSA-2048",
+    # The order of leaves.
+    "header-missing": "leaf 0 is not the header",
+    "header-again": "a second header",
+    "statement-form": "the statement is not UTF-8, NFC and LF only",
+    "statement-mismatch": "the statement's digest is not the header's",
+    "order-in-interval": "leaves of one publication interval are not in order",
+    "close-not-alone": "the close leaf shares its interval with another leaf",
+    "after-close": "a leaf that may not stand after the close leaf",
+    # Keys and tokens.
+    "key-class": "an issuer key's class is not among the header's",
+    "key-index-again": "an issuer key index announced twice",
+    "key-spki-again": "an issuer key announced twice",
+    "key-class-again": "a second ordinary issuer key for one class",
+    "key-quarantine-danger": "a quarantine key in danger mode",
+    "key-quarantine-many": "more than eight quarantine keys",
+    "key-unknown": "a signature under a key that was never announced",
+    "key-too-new": "a key used in the interval that announces it",
+    "token-invalid": "a signature's token does not verify under its key",
+    "nonce-again": "two signatures with one nonce",
+    # State changes.
+    "target-absent": "a state change aims at something that is not an earlier leaf",
+    "target-not-signature": "a state change aims at a leaf that is no signature",
+    "target-state": "a state change that the target's state does not allow",
+    "withdrawal-secret": "a withdrawal's secret does not open its target",
+    "key-not-quarantine": "a key decision on a key that is not in quarantine",
+    "key-decided": "a quarantine key decided twice",
+    "approver-again": "an approver's id or key announced twice",
+    "approval-unknown": "an approval by an id that no earlier leaf announces",
+    "approval-signature": "an approval does not verify under its approver's key",
+    "close-undecided": "a close leaf while a quarantine key is undecided",
+    "close-totals": "a close leaf's totals differ from the recount",
+    # The published count.
+    "count-mismatch": "count.json differs from the recount",
+    # Across logs and receipts.
+    "origin-path": "a log lies under another path than its origin says",
+    "spki-shared": "one issuer key in two logs",
+    "receipt-leaf": "a receipt does not carry a signature leaf",
+    "receipt-secret": "a receipt's secret does not open its signature",
+    "receipt-log": "a receipt and a log contradict each other",
+    "statement-characters": "a statement has control or direction characters",
+}
+
+
+class Fault(Exception):
+    """Something given to the verifier breaks a rule of the protocol.
+
+    ``code``: a key of ``FAULTS``. ``index``: the leaf at fault, None where no single
+    leaf is. ``path``: the file at fault, relative to the log's folder, None where the
+    caller has no files. ``detail``: one English sentence.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        index: int | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(code, detail, index, path)
+        self.code = code
+        self.detail = detail or FAULTS[code].capitalize() + "."
+        self.index = index
+        self.path = path
+
+    def at(self, index: int | None = None, path: str | None = None) -> "Fault":
+        """Return the same fault placed at a leaf or file, keeping what is known."""
+        return Fault(
+            self.code,
+            self.detail,
+            index=self.index if self.index is not None else index,
+            path=self.path if self.path is not None else path,
+        )
+
+    def __str__(self) -> str:
+        where = [f"leaf {self.index}"] if self.index is not None else []
+        where += [self.path] if self.path is not None else []
+        place = f" ({', '.join(where)})" if where else ""
+        return f"{self.code}{place}: {self.detail}"
+
+
+class Unreadable(Exception):
+    """The input cannot be read at all: no such folder, no network, no log in it.
+
+    Says nothing about the log: exit status 2, never 1.
+    """
