@@ -1,0 +1,1 @@
+"""Undersigned: public campaigns that can be counted, checked and answered."""

@@ -1,0 +1,97 @@
+"""Files that are there after a power cut, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from undersigned.kernel.errors import StorageFailed
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in ``path`` durable. Raises StorageFailed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StorageFailed(f"couldn't sync folder {path}: {error}") from error
+
+
+def write_durable(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data``, atomically and durably.
+
+    Write aside, fsync, rename, fsync the folder: after a crash the old bytes or the
+    new ones are there, never a mixture. Raises StorageFailed.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            _write_all(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(aside, path)
+    except OSError as error:
+        raise StorageFailed(f"couldn't write {path}: {error}") from error
+    fsync_directory(path.parent)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data`` in one step, without waiting for the disk.
+
+    For files that are re-exported from the database after a crash. Raises
+    StorageFailed.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            _write_all(handle, data)
+        finally:
+            os.close(handle)
+        os.replace(aside, path)
+    except OSError as error:
+        raise StorageFailed(f"couldn't write {path}: {error}") from error
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def destroy_file(path: Path) -> None:
+    """Overwrite ``path`` with zeros, make that durable, and remove it.
+
+    On copy-on-write and flash storage old blocks may live on below the file system;
+    PROTOCOL §1 says so. A missing file is not an error. Raises StorageFailed.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return
+    try:
+        handle = os.open(path, os.O_WRONLY)
+        try:
+            left = size
+            while left > 0:
+                left -= os.write(handle, bytes(min(left, 1 << 20)))
+            os.fsync(handle)
+            os.ftruncate(handle, 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        path.unlink()
+    except OSError as error:
+        raise StorageFailed(f"couldn't destroy {path}: {error}") from error
+    fsync_directory(path.parent)
+
+
+def make_private_folder(path: Path) -> Path:
+    """Create ``path`` (and parents) readable by its owner alone; return it."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

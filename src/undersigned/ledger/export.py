@@ -1,0 +1,150 @@
+"""The static files of one log (PROTOCOL §8), written from committed state.
+
+Every file here can be made again, byte for byte, from the database and the files
+already full; a crash at any line is mended by ``write_all`` at the next start. The
+order matters to readers only: tiles before the checkpoint that needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from undersigned_verify import tile
+
+from undersigned.kernel.durable import write_atomic, write_durable
+from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.open_log import OpenLog
+from undersigned.ledger.store import BUNDLE_LEVEL
+
+GROWTH_HEADER = "size,net,at\n"
+
+
+def format_at(at: int) -> str:
+    """Return seconds since 1970 as ``2026-11-21T08:00:00Z``."""
+    return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_full(log: OpenLog, level: int, n: int) -> bool:
+    """Say whether tile ``n`` of ``level`` holds its 256 elements."""
+    unit = tile.WIDTH if level == BUNDLE_LEVEL else tile.WIDTH << (tile.HEIGHT * level)
+    return (n + 1) * unit <= log.size
+
+
+def _tile_name(log: OpenLog, level: int, n: int) -> str:
+    kind = "entries" if level == BUNDLE_LEVEL else level
+    if is_full(log, level, n):
+        return tile.tile_path(kind, n)
+    count = log.size if level == BUNDLE_LEVEL else log.size >> (tile.HEIGHT * level)
+    return tile.tile_path(kind, n, count % tile.WIDTH)
+
+
+def write_tiles(log: OpenLog) -> list[tuple[int, int]]:
+    """Write what ``unwritten`` holds; return the tiles that are now durable and full.
+
+    Full tiles are synced, because the database forgets them afterwards. Partial ones
+    are not: the database keeps the edge.
+    """
+    full = []
+    made: set[Path] = set()
+    for (level, n), data in sorted(log.unwritten.items()):
+        path = log.folder / _tile_name(log, level, n)
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        if is_full(log, level, n):
+            write_durable(path, data, mode=0o644)
+            full.append((level, n))
+        else:
+            write_atomic(path, data)
+    return full
+
+
+def _partial_names(size: int) -> set[str]:
+    names = {
+        tile.tile_path(level, n, width)
+        for level, n, width in tile.tiles_of(size)
+        if width < tile.WIDTH
+    }
+    n, width = divmod(size, tile.WIDTH)
+    if width:
+        names.add(tile.tile_path("entries", n, width))
+    return names
+
+
+def drop_partials(log: OpenLog, *, of_size: int, keep_sizes: set[int]) -> None:
+    """Remove the partial tiles of an old size that no size in ``keep_sizes`` needs.
+
+    Readers who fetched the checkpoint before the newest one may still ask for its
+    partial tiles; older ones have had an interval's time.
+    """
+    wanted = set().union(*(_partial_names(size) for size in keep_sizes))
+    for name in _partial_names(of_size) - wanted:
+        path = log.folder / name
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            # Not empty: another size's partial tile lives there.
+            path.parent.rmdir()
+
+
+def drop_all_stale_partials(log: OpenLog) -> None:
+    """Remove every partial tile but the newest size's: once, at a start."""
+    wanted = _partial_names(log.size)
+    for folder in [p for p in (log.folder / "tile").rglob("*.p") if p.is_dir()]:
+        for path in folder.iterdir():
+            if str(path.relative_to(log.folder)) not in wanted:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def write_fixed(log: OpenLog, *, statement: bytes | None) -> None:
+    """Write what never changes: the verifier key and the statement."""
+    log.folder.mkdir(parents=True, exist_ok=True)
+    (log.folder / "checkpoints").mkdir(exist_ok=True)
+    if log.key is not None:
+        write_atomic(log.folder / "log.vkey", f"{log.key.vkey}\n".encode())
+    if statement is not None:
+        write_durable(log.folder / "statement", statement, mode=0o644)
+
+
+def write_checkpoint(log: OpenLog, *, size: int, note: bytes) -> None:
+    """Write the kept checkpoint, then the newest one, then the count."""
+    write_atomic(log.folder / "checkpoints" / str(size), note)
+    write_atomic(log.folder / "checkpoint", note)
+    write_atomic(log.folder / "count.json", log.state.count_json(log.root))
+
+
+def append_growth(log: OpenLog, *, size: int, net: int, at: int) -> None:
+    """Add one line to growth.csv."""
+    path = log.folder / "growth.csv"
+    try:
+        if not path.exists():
+            write_atomic(path, GROWTH_HEADER.encode())
+        with path.open("a", encoding="ascii") as file:
+            file.write(f"{size},{net},{format_at(at)}\n")
+    except OSError as error:
+        raise StorageFailed(f"couldn't write {path}: {error}") from error
+
+
+def write_all(log: OpenLog, connection: sqlite3.Connection) -> None:
+    """Make every file agree with the database again, as after a crash."""
+    write_tiles(log)
+    newest: tuple[int, bytes] | None = None
+    lines = [GROWTH_HEADER]
+    kept = log.folder / "checkpoints"
+    kept.mkdir(parents=True, exist_ok=True)
+    for size, note, at, net in connection.execute(
+        "SELECT size, note, at, net FROM checkpoint WHERE log=? ORDER BY size",
+        (log.log_id,),
+    ):
+        lines.append(f"{size},{net},{format_at(at)}\n")
+        if not (kept / str(size)).exists():
+            write_atomic(kept / str(size), note)
+        newest = (size, note)
+    write_atomic(log.folder / "growth.csv", "".join(lines).encode())
+    if newest is not None:
+        write_checkpoint(log, size=newest[0], note=newest[1])
+        drop_all_stale_partials(log)

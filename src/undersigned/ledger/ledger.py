@@ -1,0 +1,184 @@
+"""The running ledger: the writer, its logs and the sequencer, as one object.
+
+``config`` makes exactly one per data directory, under the writer lock. Operations and
+queries take it as their first argument.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from undersigned_verify.checkpoint import Checkpoint
+from undersigned_verify.note import parse_note
+
+from undersigned.kernel.clock import round_down
+from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.errors import NotFound, StorageFailed
+from undersigned.kernel.keystore import KeyMissing, Keystore, KeysLocked
+from undersigned.ledger import notes
+from undersigned.ledger.data import LogSettings, Published, ShownRecord
+from undersigned.ledger.highwater import HighWater, RolledBack
+from undersigned.ledger.notes import LogKey
+from undersigned.ledger.open_log import OpenLog, decode_settings
+from undersigned.ledger.publish import Sequencer
+from undersigned.ledger.store import open_reader, open_writer
+from undersigned.ledger.writer import Writer
+
+
+class LogNotFound(NotFound):
+    """There is no log of that origin here."""
+
+    code: ClassVar[str] = "log-not-found"
+
+
+def _ignore(_value: object) -> None:
+    return None
+
+
+class Ledger:
+    """All logs of one data directory.
+
+    ``public``: root of the static files. ``on_shown`` receives shown records of
+    published signatures; it must be idempotent by nonce, and durable when it returns.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        public: Path,
+        keystore: Keystore | None,
+        on_shown: Callable[[list[ShownRecord]], None] = _ignore,
+        on_published: Callable[[Published], None] = _ignore,
+        on_failure: Callable[[BaseException], None] = _ignore,
+        at_step: Callable[[str], None] = _ignore,
+        gather_seconds: float | None = None,
+    ) -> None:
+        """Open or create the ledger in ``folder``.
+
+        ``keystore`` None: the secrets are locked; reads work, publishing does not.
+        Raises StorageFailed and RolledBack: then the instance must not start.
+        """
+        make_private_folder(folder)
+        public.mkdir(parents=True, exist_ok=True)
+        self.public = public
+        self.keystore = keystore
+        self.path = folder / "ledger.sqlite3"
+        self.logs: dict[str, OpenLog] = {}
+        self.high_water = HighWater(folder / "highwater.json")
+        try:
+            connection = open_writer(self.path)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"couldn't open {self.path}: {error}") from error
+        options = {} if gather_seconds is None else {"gather_seconds": gather_seconds}
+        self.writer = Writer(connection, on_failure=on_failure, **options)
+        self.sequencer = Sequencer(
+            connection,
+            self.high_water,
+            on_shown=on_shown,
+            on_published=on_published,
+            at_step=at_step,
+        )
+        self._reader = open_reader(self.path)
+        self._reader_lock = threading.Lock()
+        self._last_tick: dict[str, datetime] = {}
+        self._load_all(connection)
+
+    def start(self) -> None:
+        """Finish what a crash interrupted, then take work."""
+        self.writer.start()
+        for log in list(self.logs.values()):
+            self.writer.run(partial(self.sequencer.finish_interrupted, log))
+
+    def stop(self) -> None:
+        """Commit what is queued and close the files."""
+        self.writer.stop()
+        with self._reader_lock:
+            self._reader.close()
+        self.writer.connection.close()
+
+    def _load_all(self, connection: sqlite3.Connection) -> None:
+        for log_id, text in connection.execute("SELECT id, settings FROM log"):
+            settings = decode_settings(text)
+            log = self.make_open_log(log_id, settings)
+            log.load(connection)
+            roots = dict(self._roots(connection, log_id))
+            self.high_water.check(log.origin, log.size, roots)
+            self.add_log(log)
+        missing = self.high_water.origins() - set(self.logs)
+        if missing:
+            raise RolledBack(
+                "logs were published that this database does not hold: "
+                + ", ".join(sorted(missing))
+            )
+
+    @staticmethod
+    def _roots(
+        connection: sqlite3.Connection, log_id: int
+    ) -> list[tuple[int, bytes]]:
+        return [
+            (size, Checkpoint.parse(parse_note(note).text).root)
+            for size, note in connection.execute(
+                "SELECT size, note FROM checkpoint WHERE log=?", (log_id,)
+            )
+        ]
+
+    def make_open_log(self, log_id: int, settings: LogSettings) -> OpenLog:
+        """Return the in-memory log, with its key where the keystore opens."""
+        key: LogKey | None = None
+        if self.keystore is not None:
+            try:
+                seed = self.keystore.get(notes.key_name(settings.path))
+                key = LogKey(settings.origin, seed)
+            except (KeyMissing, KeysLocked):
+                # Weak or missing keys: intake stays closed, reads stay up.
+                key = None
+        return OpenLog(log_id=log_id, settings=settings, public=self.public, key=key)
+
+    def add_log(self, log: OpenLog) -> None:
+        """Make ``log`` known; the sequencer learns what the database holds of it."""
+        self.logs[log.origin] = log
+        self.sequencer.adopt(log)
+
+    def get_log(self, origin: str) -> OpenLog:
+        """Return the log. Raises LogNotFound."""
+        try:
+            return self.logs[origin]
+        except KeyError:
+            raise LogNotFound(origin=origin) from None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What stopped the writer, or None."""
+        return self.writer.failure
+
+    def read(
+        self, query: str, parameters: tuple[object, ...] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Run a reading query on the connection that cannot write."""
+        with self._reader_lock:
+            return self._reader.execute(query, parameters).fetchall()
+
+    def list_due(self, at: datetime) -> list[tuple[OpenLog, datetime]]:
+        """Return the logs whose publication clock has ticked since last asked.
+
+        The first question after a start only notes the tick, so that a restart never
+        publishes in the middle of an interval.
+        """
+        due = []
+        for log in self.logs.values():
+            tick = round_down(at, seconds=log.settings.interval_seconds)
+            last = self._last_tick.setdefault(log.origin, tick)
+            if tick > last:
+                self._last_tick[log.origin] = tick
+                due.append((log, tick))
+            elif tick < last:
+                # The machine's clock went back: wait from the new time on.
+                self._last_tick[log.origin] = tick
+        return due

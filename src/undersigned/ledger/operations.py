@@ -1,0 +1,259 @@
+"""Every change to a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from undersigned_verify import entry, merkle, token
+from undersigned_verify.errors import Fault
+
+from undersigned.kernel.clock import round_down
+from undersigned.kernel.errors import Refused, Unavailable
+from undersigned.ledger import export
+from undersigned.ledger.data import LogSettings, PooledSignature, Published
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.notes import LogKey
+from undersigned.ledger.open_log import OpenLog, encode_settings
+
+# Standard mode: the end of the next interval plus ten minutes; else a day (§4.4).
+STANDARD_SLACK = timedelta(minutes=10)
+DAY = timedelta(days=1)
+
+
+class LeafRefused(Refused):
+    """The log's rules do not allow this leaf now. ``fault``: the verifier's code."""
+
+    code: ClassVar[str] = "leaf-refused"
+
+
+class WithdrawalNotAllowed(Refused):
+    """The nonce is unknown, or w does not belong to it, or it is withdrawn already."""
+
+    code: ClassVar[str] = "withdrawal-not-allowed"
+
+
+class SigningKeyMissing(Unavailable):
+    """The log key is missing or locked: intake is closed, reads stay up."""
+
+    code: ClassVar[str] = "intake-closed"
+
+
+def create_log(
+    *,
+    ledger: Ledger,
+    settings: LogSettings,
+    leaves: list[bytes],
+    statement: bytes,
+    at: datetime,
+) -> Published:
+    """Create a log with its header and first keys, and publish its first checkpoint.
+
+    ``leaves``: the header (type 0) and the key leaves (types 2 and 9), encoded.
+    Idempotent: a log that exists with the same header is returned as it stands, so a
+    crash half-way is mended by asking again. Raises LeafRefused if it exists with
+    another header, SigningKeyMissing, StorageFailed.
+    """
+    keystore = ledger.keystore
+    if keystore is None:
+        raise SigningKeyMissing()
+
+    def create() -> Published:
+        known = ledger.logs.get(settings.origin)
+        if known is not None and known.size:
+            if known.read_leaf(0) not in leaves:
+                raise LeafRefused(fault="header-differs", origin=settings.origin)
+            return Published(known.origin, known.size, known.root, 0)
+        LogKey.create(keystore, origin=settings.origin, path=settings.path)
+        db = ledger.writer.connection
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "INSERT OR IGNORE INTO log (origin, settings) VALUES (?, ?)",
+            (settings.origin, encode_settings(settings)),
+        )
+        db.execute("COMMIT")
+        log_id = db.execute(
+            "SELECT id FROM log WHERE origin=?", (settings.origin,)
+        ).fetchone()[0]
+        log = ledger.make_open_log(log_id, settings)
+        export.write_fixed(log, statement=statement)
+        published = ledger.sequencer.publish_first(
+            log, leaves, at=round_down(at, seconds=settings.interval_seconds)
+        )
+        ledger.add_log(log)
+        return published
+
+    return ledger.writer.run(create)
+
+
+def submit_signature(
+    *,
+    ledger: Ledger,
+    log: OpenLog,
+    pooled: PooledSignature,
+    done: Callable[[BaseException | None], None],
+) -> None:
+    """Pool one verified signature; ``done(None)`` on the writer thread once durable.
+
+    A nonce that is pooled or published already is no error: the same body was sent
+    again, and gets an equivalent answer. ``done`` may receive LogNotAccepting or
+    LedgerStopped.
+    """
+    ledger.writer.submit(log, pooled, done)
+
+
+def make_promise(*, log: OpenLog, nonce: bytes, at: datetime) -> tuple[bytes, datetime]:
+    """Return the signed promise for a pooled nonce, and its publish-by.
+
+    Never finer than the publication interval, so it does not tell when the request
+    came. In danger mode a small crowd waits until the log closes (§4.6), so the
+    promise names that day: a shorter one could not be kept. Raises SigningKeyMissing.
+    """
+    if log.key is None:
+        raise SigningKeyMissing()
+    publish_by = make_publish_by(settings=log.settings, at=at)
+    return log.key.sign_promise(nonce, publish_by), publish_by
+
+
+def make_publish_by(*, settings: LogSettings, at: datetime) -> datetime:
+    """Return by when a signature pooled at ``at`` will stand in the log."""
+    span = timedelta(seconds=settings.interval_seconds)
+    tick = round_down(at, seconds=settings.interval_seconds)
+    if settings.mode == "standard":
+        return tick + 2 * span + STANDARD_SLACK
+    if settings.mode == "danger" and settings.closes_at is not None:
+        return max(settings.closes_at, tick) + 2 * DAY
+    return tick + span + DAY
+
+
+def submit_control(*, ledger: Ledger, origin: str, leaf: bytes) -> None:
+    """Pool one control leaf for the next publication.
+
+    Raises LeafRefused when it would not apply now. It is checked again when it is
+    published, and dropped then if something published meanwhile made it void.
+    """
+
+    def pool() -> None:
+        log = ledger.get_log(origin)
+        try:
+            log.state.check(entry.parse(leaf))
+        except Fault as fault:
+            raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
+        db = ledger.writer.connection
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "INSERT OR IGNORE INTO control VALUES (?, ?, ?)",
+            (log.log_id, merkle.leaf_hash(leaf), leaf),
+        )
+        db.execute("COMMIT")
+
+    ledger.writer.run(pool)
+
+
+def start_withdrawal(
+    *, ledger: Ledger, origin: str, nonce: bytes, w: bytes
+) -> Future[None]:
+    """Pool a withdrawal, by nonce; it is published after its target.
+
+    The future's errors: WithdrawalNotAllowed, LogNotAccepting, LedgerStopped. The
+    same request again is accepted again.
+    """
+    def pool() -> None:
+        log = ledger.get_log(origin)
+        db = ledger.writer.connection
+        row = db.execute(
+            "SELECT leaf FROM inbox WHERE log=? AND nonce=?", (log.log_id, nonce)
+        ).fetchone()
+        if row is not None:
+            leaf = row[0]
+        else:
+            found = db.execute(
+                "SELECT idx FROM nonce WHERE log=? AND nonce=?", (log.log_id, nonce)
+            ).fetchone()
+            if found is None:
+                raise WithdrawalNotAllowed()
+            leaf = log.read_leaf(found[0])
+            withdrawal = entry.Withdrawal(target=found[0], w=w)
+            try:
+                log.state.check(withdrawal)
+            except Fault as fault:
+                raise WithdrawalNotAllowed(fault=fault.code) from fault
+        signature = entry.parse(leaf)
+        if (
+            not isinstance(signature, entry.Signature)
+            or token.withdraw_hash(w) != signature.withdraw_hash
+        ):
+            raise WithdrawalNotAllowed()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "INSERT OR IGNORE INTO withdrawal VALUES (?, ?, ?)",
+            (log.log_id, nonce, w),
+        )
+        db.execute("COMMIT")
+
+    return ledger.writer.start_task(pool)
+
+
+def publish_due(*, ledger: Ledger, at: datetime) -> list[Published]:
+    """Publish every log whose clock has ticked. Raises StorageFailed."""
+    done: list[Published] = []
+    for log, tick in ledger.list_due(at):
+        if log.key is not None:
+            done += ledger.writer.run(
+                lambda log=log, tick=tick: ledger.sequencer.publish(log, at=tick)
+            )
+    return done
+
+
+def publish_now(
+    *, ledger: Ledger, origin: str, at: datetime, ignore_crowd: bool = False
+) -> list[Published]:
+    """Publish one log outside its clock: for replays, drills and closing."""
+    log = ledger.get_log(origin)
+    tick = round_down(at, seconds=log.settings.interval_seconds)
+    return ledger.writer.run(
+        lambda: ledger.sequencer.publish(log, at=tick, ignore_crowd=ignore_crowd)
+    )
+
+
+def stop_accepting(*, ledger: Ledger, origin: str) -> None:
+    """Take no more signatures; durable, and effective between two batches."""
+
+    def stop() -> None:
+        log = ledger.get_log(origin)
+        db = ledger.writer.connection
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE log SET accepting=0 WHERE id=?", (log.log_id,))
+        db.execute("COMMIT")
+        log.accepting = False
+
+    ledger.writer.run(stop)
+
+
+def close_log(
+    *, ledger: Ledger, origin: str, reason: str, at: datetime
+) -> list[Published]:
+    """Publish everything pooled, then the close leaf alone. Idempotent.
+
+    Raises LeafRefused while a quarantine key is undecided, StorageFailed.
+    """
+    log = ledger.get_log(origin)
+    if log.is_closed:
+        return []
+    stop_accepting(ledger=ledger, origin=origin)
+    done = publish_now(ledger=ledger, origin=origin, at=at, ignore_crowd=True)
+    # Withdrawals whose target was pooled until just now come out in a second round.
+    done += publish_now(ledger=ledger, origin=origin, at=at, ignore_crowd=True)
+    tick = round_down(at, seconds=log.settings.interval_seconds)
+
+    def close() -> Published:
+        totals = log.state.totals()
+        try:
+            log.state.check(entry.Close(reason=reason, totals=totals))
+        except Fault as fault:
+            raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
+        return ledger.sequencer.publish_close(log, reason=reason, at=tick)
+
+    return [*done, ledger.writer.run(close)]

@@ -1,0 +1,430 @@
+"""The sequencer: from pool to checkpoint, in one transaction (PROTOCOL §4.6, §5).
+
+Runs on the writer thread. Numbered as the crash drill kills it:
+
+1. choose   what may be published now: control leaves that still apply, signatures of
+            keys whose crowd is large enough. A crash here loses nothing: only memory.
+2. append   to the tree in memory.
+3. commit   leaves, edge tiles, checkpoint, nonce index, pool deletions. A crash before
+            this line rolls back: nobody saw anything. After it the log has grown.
+4. mark     the high-water file. A crash before it: the mark is behind the database,
+            which is allowed; the next start publishes the same files.
+5. export   tiles, checkpoint, count. A crash here: ``export.write_all`` repeats it.
+6. hand on  shown records and the notice to others. Idempotent by nonce and by size.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from undersigned_verify import entry, merkle
+from undersigned_verify.errors import Fault
+
+from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger import export
+from undersigned.ledger.data import Published, ShownRecord
+from undersigned.ledger.highwater import HighWater
+from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
+
+# One checkpoint takes at most this many signatures; what is left follows at once in a
+# checkpoint of its own. Bounds the memory of a publication after a burst.
+MAX_SIGNATURES = 65_536
+WAITED_LONG_SECONDS = 24 * 3600
+_SIGNATURE_PREFIX = bytes([1, 1])
+
+Step = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Batch:
+    controls: list[tuple[bytes, entry.Entry]] = field(default_factory=list)
+    refused: list[bytes] = field(default_factory=list)
+    signatures: list[tuple[bytes, bytes, bytes, bytes | None]] = field(
+        default_factory=list
+    )  # leaf hash, nonce, leaf, shown
+    more: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.controls or self.signatures or self.refused)
+
+
+class Sequencer:
+    """Publishes logs over one connection and one high-water file."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        high_water: HighWater,
+        *,
+        on_shown: Callable[[list[ShownRecord]], None],
+        on_published: Callable[[Published], None],
+        at_step: Step = lambda _name: None,
+    ) -> None:
+        """``at_step`` is called with each step's name: drills stop the process there."""
+        self._db = connection
+        self._high_water = high_water
+        self._on_shown = on_shown
+        self._on_published = on_published
+        self._at_step = at_step
+        self._full_on_disk: dict[int, list[tuple[int, int]]] = {}
+        self._stored_cells: dict[int, bytes] = {}
+
+    def adopt(self, log: OpenLog) -> None:
+        """Note what the database holds of a log just loaded or created."""
+        self._stored_cells[log.log_id] = bytes(log.state.cells)
+
+    def publish(
+        self, log: OpenLog, *, at: datetime, ignore_crowd: bool = False
+    ) -> list[Published]:
+        """Publish what may be published now; several checkpoints after a burst.
+
+        ``at``: the tick of the clock, already rounded to the interval.
+        ``ignore_crowd``: for closing, when everything pooled must come out.
+        Raises StorageFailed, which ends the writer.
+        """
+        done = []
+        while True:
+            self._at_step("choose")
+            batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
+            if not batch:
+                return done
+            done.append(self._publish_batch(log, batch, at=at))
+            if not batch.more:
+                return done
+
+    def publish_close(self, log: OpenLog, *, reason: str, at: datetime) -> Published:
+        """Append the close leaf, alone in its interval."""
+        leaf = entry.encode(entry.Close(reason=reason, totals=log.state.totals()))
+        batch = _Batch(controls=[(leaf, entry.parse(leaf))])
+        log.state.apply(log.size, batch.controls[0][1])
+        return self._publish_batch(log, batch, at=at)
+
+    def publish_first(
+        self, log: OpenLog, leaves: list[bytes], *, at: datetime
+    ) -> Published:
+        """Append a new log's header and first keys in one checkpoint."""
+        ordered = sorted(leaves, key=lambda leaf: (leaf[1], merkle.leaf_hash(leaf)))
+        batch = _Batch()
+        self._apply_controls(log, ordered, batch)
+        if batch.refused:
+            raise StorageFailed(f"{log.origin}: its first leaves contradict each other")
+        return self._publish_batch(log, batch, at=at)
+
+    # 1. choose
+
+    def _choose(self, log: OpenLog, *, at: datetime, ignore_crowd: bool) -> _Batch:
+        batch = _Batch()
+        self._resolve_withdrawals(log)
+        leaves = [
+            leaf
+            for (leaf,) in self._db.execute(
+                "SELECT leaf FROM control WHERE log=?", (log.log_id,)
+            )
+        ]
+        leaves.sort(key=lambda leaf: (leaf[1], merkle.leaf_hash(leaf)))
+        self._apply_controls(log, leaves, batch)
+        keys = self._publishable_keys(log, at=at, ignore_crowd=ignore_crowd)
+        if keys:
+            self._take_signatures(log, keys, batch)
+        return batch
+
+    def _resolve_withdrawals(self, log: OpenLog) -> None:
+        """Turn withdrawals whose target is public by now into control leaves."""
+        found = self._db.execute(
+            "SELECT w.nonce, w.w, n.idx FROM withdrawal w JOIN nonce n "
+            "ON n.log = w.log AND n.nonce = w.nonce WHERE w.log=?",
+            (log.log_id,),
+        ).fetchall()
+        if not found:
+            return
+        self._begin()
+        for nonce, w, index in found:
+            leaf = entry.encode(entry.Withdrawal(target=index, w=w))
+            self._db.execute(
+                "INSERT OR IGNORE INTO control VALUES (?, ?, ?)",
+                (log.log_id, merkle.leaf_hash(leaf), leaf),
+            )
+            self._db.execute(
+                "DELETE FROM withdrawal WHERE log=? AND nonce=?", (log.log_id, nonce)
+            )
+        self._commit()
+
+    def _apply_controls(
+        self, log: OpenLog, leaves: Iterable[bytes], batch: _Batch
+    ) -> None:
+        for leaf in leaves:
+            parsed = entry.parse(leaf)
+            try:
+                log.state.apply(log.size + len(batch.controls), parsed)
+            except Fault:
+                # Something published since it was handed in made it void: a removal
+                # of a signature withdrawn meanwhile, a second withdrawal.
+                batch.refused.append(leaf)
+            else:
+                batch.controls.append((leaf, parsed))
+
+    def _publishable_keys(
+        self, log: OpenLog, *, at: datetime, ignore_crowd: bool
+    ) -> list[int]:
+        counts = self._db.execute(
+            "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
+            (log.log_id,),
+        ).fetchall()
+        settings = log.settings
+        chosen, tick = [], int(at.timestamp())
+        for raw, count in counts:
+            key_index = int.from_bytes(raw)
+            if (
+                ignore_crowd
+                or settings.mode == "standard"
+                or key_index in settings.uncounted_keys
+                or count >= settings.k
+                or (
+                    settings.mode == "careful"
+                    and self._has_waited_long(log, key_index, tick)
+                )
+            ):
+                chosen.append(key_index)
+        return chosen
+
+    def _has_waited_long(self, log: OpenLog, key_index: int, tick: int) -> bool:
+        row = self._db.execute(
+            "SELECT since FROM waiting WHERE log=? AND key_index=?",
+            (log.log_id, key_index),
+        ).fetchone()
+        if row is None:
+            self._begin()
+            self._db.execute(
+                "INSERT INTO waiting VALUES (?, ?, ?)", (log.log_id, key_index, tick)
+            )
+            self._commit()
+            return False
+        return bool(tick - row[0] >= WAITED_LONG_SECONDS)
+
+    def _take_signatures(self, log: OpenLog, keys: list[int], batch: _Batch) -> None:
+        wanted = {key.to_bytes(2) for key in keys}
+        rows = self._db.execute(
+            "SELECT nonce, leaf, shown FROM inbox WHERE log=?", (log.log_id,)
+        )
+        for nonce, leaf, shown in rows:
+            if leaf[2:4] not in wanted:
+                continue
+            if len(batch.signatures) == MAX_SIGNATURES:
+                batch.more = True
+                break
+            batch.signatures.append((merkle.leaf_hash(leaf), nonce, leaf, shown))
+        batch.signatures.sort(key=lambda row: row[0])
+        first = log.size + len(batch.controls)
+        for offset, (_hash, _nonce, leaf, _shown) in enumerate(batch.signatures):
+            try:
+                log.state.apply(first + offset, entry.parse(leaf))
+            except Fault as fault:
+                raise StorageFailed(
+                    f"{log.origin}: a pooled signature does not apply: {fault}"
+                ) from fault
+
+    # 2. append, 3. commit, 4. mark, 5. export, 6. hand on
+
+    def _publish_batch(self, log: OpenLog, batch: _Batch, *, at: datetime) -> Published:
+        first = log.size
+        leaves = [leaf for leaf, _parsed in batch.controls]
+        leaves += [leaf for _hash, _nonce, leaf, _shown in batch.signatures]
+        if not leaves:
+            self._begin()
+            self._forget_refused(log, batch)
+            self._commit()
+            return self._published(log, batch)
+        self._at_step("append")
+        touched = log.append(leaves)
+        log.state.checkpoint(log.size)
+        if log.key is None:
+            raise StorageFailed(f"{log.origin}: the log key is missing")
+        note = log.key.sign_checkpoint(log.size, log.root)
+        net = int(log.state.totals()["net"])
+        tick = int(at.timestamp())
+        self._at_step("before-commit")
+        try:
+            self._begin()
+            self._write(log, batch, first=first, touched=touched)
+            self._db.execute(
+                "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)",
+                (log.log_id, log.size, note, tick, net),
+            )
+            self._commit()
+            self._at_step("after-commit")
+            self._truncate_journal()
+        except sqlite3.Error as error:
+            raise StorageFailed(
+                f"{log.origin}: couldn't commit a publication: {error}"
+            ) from error
+        self._high_water.raise_to(log.origin, log.size, log.root)
+        self._at_step("after-mark")
+        self._export(log, note=note, net=net, tick=tick)
+        self._at_step("after-export")
+        self._hand_on(log)
+        published = self._published(log, batch)
+        self._on_published(published)
+        self._at_step("after-hand-on")
+        return published
+
+    def _published(self, log: OpenLog, batch: _Batch) -> Published:
+        return Published(
+            origin=log.origin,
+            size=log.size,
+            root=log.root,
+            signatures=len(batch.signatures),
+            refused=tuple(batch.refused),
+        )
+
+    def _write(
+        self,
+        log: OpenLog,
+        batch: _Batch,
+        *,
+        first: int,
+        touched: set[tuple[int, int]],
+    ) -> None:
+        db, log_id = self._db, log.log_id
+        start = first + len(batch.controls)
+        db.executemany(
+            "INSERT INTO published_control VALUES (?, ?, ?)",
+            [
+                (log_id, first + offset, leaf)
+                for offset, (leaf, parsed) in enumerate(batch.controls)
+                if not isinstance(parsed, entry.Withdrawal)
+            ],
+        )
+        numbered = sorted(
+            (nonce, start + offset)
+            for offset, (_hash, nonce, _leaf, _shown) in enumerate(batch.signatures)
+        )
+        db.executemany(
+            "INSERT INTO nonce VALUES (?, ?, ?)",
+            [(log_id, nonce, index) for nonce, index in numbered],
+        )
+        db.executemany(
+            "DELETE FROM inbox WHERE log=? AND nonce=?",
+            [(log_id, nonce) for nonce, _index in numbered],
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO shown VALUES (?, ?, ?, ?, ?)",
+            sorted(
+                (log_id, nonce, start + offset, leaf[4], shown)
+                for offset, (_hash, nonce, leaf, shown) in enumerate(batch.signatures)
+                if shown is not None
+            ),
+        )
+        keys = {leaf[2:4] for _hash, _nonce, leaf, _shown in batch.signatures}
+        db.executemany(
+            "DELETE FROM waiting WHERE log=? AND key_index=?",
+            [(log_id, int.from_bytes(key)) for key in keys],
+        )
+        db.executemany(
+            "DELETE FROM control WHERE log=? AND leaf_hash=?",
+            [
+                (log_id, merkle.leaf_hash(leaf))
+                for leaf, _parsed in batch.controls
+            ],
+        )
+        self._forget_refused(log, batch)
+        # Tiles that an earlier publication left full and durable in files.
+        db.executemany(
+            "DELETE FROM tile WHERE log=? AND level=? AND n=?",
+            [
+                (log_id, level, n)
+                for level, n in self._full_on_disk.pop(log_id, [])
+            ],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)",
+            [
+                (log_id, level, n, log.unwritten[level, n])
+                for level, n in sorted(touched)
+            ],
+        )
+        self._write_cells(log)
+        db.execute(
+            "UPDATE log SET size=?, frontier=?, durable_size=? WHERE id=? AND size=?",
+            (log.size, b"".join(log.frontier.hashes), log.durable_size, log_id, first),
+        )
+        if db.execute("SELECT changes()").fetchone()[0] != 1:
+            raise StorageFailed(f"{log.origin}: another writer has moved this log")
+
+    def _write_cells(self, log: OpenLog) -> None:
+        cells, stored = log.state.cells, self._stored_cells.get(log.log_id, b"")
+        fresh = bytes(cells)
+        rows = []
+        for block, at in enumerate(range(0, len(fresh), CELL_BLOCK)):
+            piece = fresh[at : at + CELL_BLOCK]
+            if piece != stored[at : at + CELL_BLOCK]:
+                rows.append((log.log_id, block, piece))
+        self._db.executemany("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", rows)
+        self._stored_cells[log.log_id] = fresh
+
+    def _forget_refused(self, log: OpenLog, batch: _Batch) -> None:
+        self._db.executemany(
+            "DELETE FROM control WHERE log=? AND leaf_hash=?",
+            [(log.log_id, merkle.leaf_hash(leaf)) for leaf in batch.refused],
+        )
+
+    def _export(self, log: OpenLog, *, note: bytes, net: int, tick: int) -> None:
+        try:
+            full = export.write_tiles(log)
+            export.append_growth(log, size=log.size, net=net, at=tick)
+            export.write_checkpoint(log, size=log.size, note=note)
+            log.recent_sizes.append(log.size)
+            if len(log.recent_sizes) > 2:
+                export.drop_partials(
+                    log,
+                    of_size=log.recent_sizes.pop(0),
+                    keep_sizes=set(log.recent_sizes),
+                )
+        except OSError as error:
+            raise StorageFailed(f"{log.origin}: couldn't export: {error}") from error
+        for level, n in full:
+            del log.unwritten[level, n]
+        self._full_on_disk.setdefault(log.log_id, []).extend(full)
+
+    def _hand_on(self, log: OpenLog) -> None:
+        rows = self._db.execute(
+            "SELECT nonce, idx, stance, data FROM shown WHERE log=?", (log.log_id,)
+        ).fetchall()
+        if not rows:
+            return
+        self._on_shown(
+            [
+                ShownRecord(log.origin, nonce, index, stance, data)
+                for nonce, index, stance, data in rows
+            ]
+        )
+        try:
+            self._begin()
+            self._db.execute("DELETE FROM shown WHERE log=?", (log.log_id,))
+            self._commit()
+            self._truncate_journal()
+        except sqlite3.Error as error:
+            raise StorageFailed(f"couldn't clear shown records: {error}") from error
+
+    def finish_interrupted(self, log: OpenLog) -> None:
+        """After a start: repeat steps 4 to 6 of a publication that was cut off."""
+        if log.size:
+            self._high_water.raise_to(log.origin, log.size, log.root)
+        export.write_all(log, self._db)
+        full = [key for key in log.unwritten if export.is_full(log, *key)]
+        for key in full:
+            del log.unwritten[key]
+        self._full_on_disk[log.log_id] = full
+        self._hand_on(log)
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def _truncate_journal(self) -> None:
+        """Empty the write-ahead log: it holds the order in which requests came."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

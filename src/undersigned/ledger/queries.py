@@ -1,0 +1,148 @@
+"""Reads of logs: from the static files and the reading connection, never the writer."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from undersigned_verify import entry, merkle, tile
+from undersigned_verify.checkpoint import Checkpoint
+from undersigned_verify.note import parse_note
+from undersigned_verify.proof import InclusionProof
+
+from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.data import CheckpointRow
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.open_log import OpenLog
+
+
+class FileTiles:
+    """The tiles of one log as the public sees them, at one published size."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+
+    def read_leaf(self, index: int) -> bytes:
+        """Return the leaf at ``index`` < size. Raises OSError."""
+        n, offset = divmod(index, tile.WIDTH)
+        width = min(tile.WIDTH, self.size - n * tile.WIDTH)
+        data = (self.folder / tile.tile_path("entries", n, width)).read_bytes()
+        return tile.parse_bundle(data)[offset]
+
+    def read_node(self, level: int, n: int) -> bytes:
+        """Return the root of the complete subtree [n*2^level, (n+1)*2^level)."""
+        tile_level, up = divmod(level, tile.HEIGHT)
+        tile_n, offset = divmod(n << up, tile.WIDTH)
+        count = self.size >> (tile.HEIGHT * tile_level)
+        width = min(tile.WIDTH, count - tile_n * tile.WIDTH)
+        data = (self.folder / tile.tile_path(tile_level, tile_n, width)).read_bytes()
+        at = offset * 32
+        return merkle.root_of(
+            [data[i : i + 32] for i in range(at, at + (32 << up), 32)]
+        )
+
+
+def find_index(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> int | None:
+    """Return the index of a published nonce, or None."""
+    rows = ledger.read(
+        "SELECT idx FROM nonce WHERE log=? AND nonce=?", (log.log_id, nonce)
+    )
+    return int(rows[0][0]) if rows else None
+
+
+def is_pooled(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> bool:
+    """Say whether a nonce waits for publication."""
+    rows = ledger.read(
+        "SELECT 1 FROM inbox WHERE log=? AND nonce=?", (log.log_id, nonce)
+    )
+    return bool(rows)
+
+
+def find_receipt(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> bytes | None:
+    """Return the receipt of a published signature, or None while there is none.
+
+    A C2SP tlog-proof against the newest checkpoint on disk; ``extra`` is the leaf.
+    """
+    index = find_index(ledger=ledger, log=log, nonce=nonce)
+    if index is None:
+        return None
+    for _attempt in range(3):
+        note = (log.folder / "checkpoint").read_bytes()
+        size = Checkpoint.parse(parse_note(note).text).size
+        if index >= size:
+            # Committed, but the files are a moment behind.
+            return None
+        tiles = FileTiles(log.folder, size)
+        try:
+            hashes = merkle.inclusion_proof(index, size, tiles.read_node)
+            leaf = tiles.read_leaf(index)
+        except FileNotFoundError:
+            # The partial tiles of that checkpoint went while we read: take the next.
+            continue
+        return InclusionProof(
+            index=index, hashes=tuple(hashes), checkpoint=note, extra=leaf
+        ).encode()
+    return None
+
+
+def list_checkpoints(*, ledger: Ledger, origin: str) -> list[CheckpointRow]:
+    """Return every kept checkpoint of a log, oldest first."""
+    log = ledger.get_log(origin)
+    return [
+        CheckpointRow(
+            size=size,
+            net=net,
+            at=datetime.fromtimestamp(at, tz=UTC),
+        )
+        for size, net, at in ledger.read(
+            "SELECT size, net, at FROM checkpoint WHERE log=? ORDER BY size",
+            (log.log_id,),
+        )
+    ]
+
+
+def list_controls(
+    *, ledger: Ledger, origin: str
+) -> list[tuple[int, entry.Entry]]:
+    """Return the published control leaves but withdrawals, in order, parsed."""
+    log = ledger.get_log(origin)
+    return [
+        (index, entry.parse(leaf))
+        for index, leaf in ledger.read(
+            "SELECT idx, leaf FROM published_control WHERE log=? ORDER BY idx",
+            (log.log_id,),
+        )
+    ]
+
+
+def count_pooled(*, ledger: Ledger, origin: str) -> dict[int, int]:
+    """Return how many signatures wait, by key index."""
+    log = ledger.get_log(origin)
+    return {
+        int.from_bytes(key): count
+        for key, count in ledger.read(
+            "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
+            (log.log_id,),
+        )
+    }
+
+
+def read_count(*, ledger: Ledger, origin: str) -> dict[str, Any]:
+    """Return the members of the published count.json. Raises LogNotFound."""
+    log = ledger.get_log(origin)
+    found = json.loads((log.folder / "count.json").read_bytes())
+    if not isinstance(found, dict):
+        raise StorageFailed(f"{origin}: count.json is not an object")
+    return found
+
+
+def find_checkpoint_at(*, ledger: Ledger, origin: str, size: int) -> datetime | None:
+    """Return the rounded time of the kept checkpoint of ``size``, or None."""
+    log = ledger.get_log(origin)
+    rows = ledger.read(
+        "SELECT at FROM checkpoint WHERE log=? AND size=?", (log.log_id, size)
+    )
+    return datetime.fromtimestamp(rows[0][0], tz=UTC) if rows else None

@@ -1,0 +1,102 @@
+"""The ledger file: schema, and how a connection to it is opened.
+
+Nothing in it holds a time finer than the publication interval, and no table keeps the
+order in which rows arrived: the pool is WITHOUT ROWID, keyed by nonce. Order does
+stand in the write-ahead log until the publication that truncates it (PROTOCOL §5).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (
+    id INTEGER PRIMARY KEY,
+    origin TEXT NOT NULL UNIQUE,
+    settings TEXT NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0,
+    frontier BLOB NOT NULL DEFAULT x'',
+    accepting INTEGER NOT NULL DEFAULT 1,
+    durable_size INTEGER NOT NULL DEFAULT 0
+);
+-- Signatures waiting for publication.
+CREATE TABLE IF NOT EXISTS inbox (
+    log INTEGER NOT NULL, nonce BLOB NOT NULL, leaf BLOB NOT NULL, shown BLOB,
+    PRIMARY KEY (log, nonce)
+) WITHOUT ROWID;
+-- Control leaves waiting for publication, complete but for what depends on position.
+CREATE TABLE IF NOT EXISTS control (
+    log INTEGER NOT NULL, leaf_hash BLOB NOT NULL, leaf BLOB NOT NULL,
+    PRIMARY KEY (log, leaf_hash)
+) WITHOUT ROWID;
+-- Withdrawals whose target is not published yet, so that they have no index.
+CREATE TABLE IF NOT EXISTS withdrawal (
+    log INTEGER NOT NULL, nonce BLOB NOT NULL, w BLOB NOT NULL,
+    PRIMARY KEY (log, nonce)
+) WITHOUT ROWID;
+-- Since when (a tick of the clock, never a request's time) a key has had too small a
+-- crowd to publish.
+CREATE TABLE IF NOT EXISTS waiting (
+    log INTEGER NOT NULL, key_index INTEGER NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (log, key_index)
+) WITHOUT ROWID;
+-- Every published nonce, for the refusal of a second use and for receipts.
+CREATE TABLE IF NOT EXISTS nonce (
+    log INTEGER NOT NULL, nonce BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (log, nonce)
+) WITHOUT ROWID;
+-- Tiles not yet durable as full files: level -1 holds entry bundles.
+CREATE TABLE IF NOT EXISTS tile (
+    log INTEGER NOT NULL, level INTEGER NOT NULL, n INTEGER NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (log, level, n)
+) WITHOUT ROWID;
+-- Published control leaves, to rebuild the state without reading every entry.
+CREATE TABLE IF NOT EXISTS published_control (
+    log INTEGER NOT NULL, idx INTEGER NOT NULL, leaf BLOB NOT NULL,
+    PRIMARY KEY (log, idx)
+) WITHOUT ROWID;
+-- One byte a leaf, in blocks: see undersigned_verify.count.LogState.cells.
+CREATE TABLE IF NOT EXISTS cells (
+    log INTEGER NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (log, block)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoint (
+    log INTEGER NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL,
+    at INTEGER NOT NULL, net INTEGER NOT NULL, PRIMARY KEY (log, size)
+) WITHOUT ROWID;
+-- Shown records of published signatures on their way to the pages database.
+CREATE TABLE IF NOT EXISTS shown (
+    log INTEGER NOT NULL, nonce BLOB NOT NULL, idx INTEGER NOT NULL,
+    stance INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (log, nonce)
+) WITHOUT ROWID;
+"""
+
+BUNDLE_LEVEL = -1
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the one writing connection, creating the file when it is new."""
+    new = not path.exists()
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA page_size=4096")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+    # Sorting in memory: a temporary file would hold nonces on disk.
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA wal_autocheckpoint=4000")
+    connection.executescript(SCHEMA)
+    if new:
+        path.chmod(0o600)
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write."""
+    connection = sqlite3.connect(
+        f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection

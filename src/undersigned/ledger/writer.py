@@ -1,0 +1,98 @@
+"""Group commit of signatures: the one thread that writes the ledger file.
+
+A signature is queued with a callback. The thread takes what has gathered (at most
+``MAX_BATCH``), sorts it by nonce, commits it in one transaction with
+synchronous=FULL, and only then calls back. Everything else that writes (publication,
+control leaves, closing) is a task on the same thread, between two batches.
+
+Crash before the commit: nobody was told anything, the client sends the same body
+again. Crash after it: the retry finds its own row and is answered as the first time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from undersigned.kernel.batching import BatchThread, StoreStopped
+from undersigned.kernel.errors import Refused, StorageFailed
+from undersigned.ledger.data import PooledSignature
+from undersigned.ledger.open_log import OpenLog
+
+MAX_BATCH = 1000
+GATHER_SECONDS = 0.005
+
+Done = Callable[[BaseException | None], None]
+
+_INSERT = (
+    "INSERT OR IGNORE INTO inbox (log, nonce, leaf, shown) "
+    "SELECT :log, :nonce, :leaf, :shown WHERE NOT EXISTS "
+    "(SELECT 1 FROM nonce WHERE log = :log AND nonce = :nonce)"
+)
+
+
+class LogNotAccepting(Refused):
+    """The log takes no more signatures."""
+
+    code: ClassVar[str] = "campaign-closed"
+
+
+@dataclass(slots=True)
+class _Submission:
+    log: OpenLog
+    pooled: PooledSignature
+    done: Done
+
+
+class Writer(BatchThread[_Submission]):
+    """Owns the writing connection and its thread."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        on_failure: Callable[[BaseException], None],
+        gather_seconds: float = GATHER_SECONDS,
+    ) -> None:
+        self.connection = connection
+        super().__init__(
+            name="ledger-writer",
+            commit=self._commit_batch,
+            refuse=lambda item: item.done(StoreStopped()),
+            on_failure=on_failure,
+            max_batch=MAX_BATCH,
+            gather_seconds=gather_seconds,
+        )
+
+    def submit(self, log: OpenLog, pooled: PooledSignature, done: Done) -> None:
+        """Queue one signature. ``done(None)`` once durable, else ``done(error)``.
+
+        ``done`` runs on the writer thread and must return at once.
+        """
+        self.put(_Submission(log, pooled, done))
+
+    def _commit_batch(self, batch: list[_Submission]) -> None:
+        accepted = [item for item in batch if item.log.accepting]
+        # Sorted, so that rows committed together do not show who came first.
+        accepted.sort(key=lambda item: item.pooled.nonce)
+        rows = [
+            {
+                "log": item.log.log_id,
+                "nonce": item.pooled.nonce,
+                "leaf": item.pooled.leaf,
+                "shown": item.pooled.shown,
+            }
+            for item in accepted
+        ]
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(_INSERT, rows)
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            for item in batch:
+                item.done(StoreStopped())
+            raise StorageFailed(f"couldn't commit signatures: {error}") from error
+        for item in batch:
+            item.done(None if item.log.accepting else LogNotAccepting())
