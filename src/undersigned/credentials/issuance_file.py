@@ -1,0 +1,165 @@
+"""The issuance file of one statement version: who was answered, without who or when.
+
+Rows are keyed by hash in WITHOUT ROWID tables. No write-ahead log: a WAL holds the
+order of issue exactly (PROTOCOL §5); with journal_mode=TRUNCATE only the layout of
+pages could tell something, so the file is rebuilt in key order: after every commit
+while it is small, at each publication while that is cheap, and hourly always. Before
+the last rebuild nothing of the order is left; since then, what a B-tree's page shows
+(which rows are the newest on their page).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from undersigned.kernel.durable import destroy_file, fsync_directory
+from undersigned.kernel.errors import StorageFailed
+
+SCHEMA = """
+CREATE TABLE issued (
+    nullifier BLOB PRIMARY KEY, key_index INTEGER NOT NULL, request_hash BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE ticket (
+    hash BLOB PRIMARY KEY, last_day INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+# Rebuilding two thousand rows takes a few milliseconds: small files never show order.
+SMALL_ROWS = 2_000
+
+
+class IssuanceFile:
+    """One SQLite file, used by one thread at a time."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open the file; with ``create`` make it. Raises StorageFailed."""
+        self.path = path
+        self._aside = path.with_name(path.name + ".rebuild")
+        self.changed = False
+        try:
+            if self._aside.exists():
+                # A rebuild was cut off before its rename; the old file is whole.
+                destroy_file(self._aside)
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            elif not path.exists():
+                raise StorageFailed(f"{path} is missing")
+            self._db = self._connect()
+            if create:
+                self._db.executescript(SCHEMA)
+                path.chmod(0o600)
+                fsync_directory(path.parent)
+            count = self._db.execute("SELECT count(*) FROM issued").fetchone()[0]
+            self.rows = int(count)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"couldn't open {path}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=TRUNCATE")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA secure_delete=ON")
+        db.execute("PRAGMA temp_store=MEMORY")
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        return db
+
+    def begin(self) -> None:
+        """Start a transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make it durable. A failure is fatal."""
+        self._db.execute("COMMIT")
+        self.changed = True
+
+    def roll_back(self) -> None:
+        """Undo the transaction, if one is open."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def find(self, nullifier: bytes) -> tuple[int, bytes] | None:
+        """Return key index and request hash of what was issued, or None."""
+        row = self._db.execute(
+            "SELECT key_index, request_hash FROM issued WHERE nullifier=?",
+            (nullifier,),
+        ).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def spend(
+        self, *, ticket_hash: bytes, nullifier: bytes, key_index: int, request: bytes
+    ) -> bool:
+        """Exchange an unspent ticket for an issued row; False if it is not there."""
+        deleted = self._db.execute("DELETE FROM ticket WHERE hash=?", (ticket_hash,))
+        if deleted.rowcount != 1:
+            return False
+        self._db.execute(
+            "INSERT INTO issued VALUES (?, ?, ?)", (nullifier, key_index, request)
+        )
+        self.rows += 1
+        return True
+
+    def add_ticket(self, ticket_hash: bytes, last_day: int) -> None:
+        """Register an unspent ticket; ``last_day`` counts days since 1970."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO ticket VALUES (?, ?)", (ticket_hash, last_day)
+        )
+
+    def drop_expired(self, today: int) -> None:
+        """Forget tickets whose last day is over."""
+        self._db.execute("DELETE FROM ticket WHERE last_day < ?", (today,))
+
+    def count_by_key(self) -> dict[int, int]:
+        """Return how many tokens were issued, by key index."""
+        rows = self._db.execute(
+            "SELECT key_index, count(*) FROM issued GROUP BY key_index"
+        )
+        return {int(key): int(count) for key, count in rows}
+
+    def rebuild(self) -> None:
+        """Write the file anew in key order and put it in the old one's place.
+
+        The new file is synced before the rename, the old one's blocks are overwritten
+        after it. A crash in between leaves one whole file under the name. Raises
+        StorageFailed.
+        """
+        try:
+            self._db.execute("VACUUM INTO ?", (str(self._aside),))
+            self._aside.chmod(0o600)
+            new = os.open(self._aside, os.O_RDWR)
+            try:
+                os.fsync(new)
+            finally:
+                os.close(new)
+            self._db.close()
+            old = os.open(self.path, os.O_RDWR)
+            try:
+                size = os.fstat(old).st_size
+                os.replace(self._aside, self.path)
+                fsync_directory(self.path.parent)
+                written = 0
+                while written < size:
+                    written += os.write(old, bytes(min(size - written, 1 << 20)))
+                os.fsync(old)
+            finally:
+                os.close(old)
+            self._remove_journal()
+            self._db = self._connect()
+        except (sqlite3.Error, OSError) as error:
+            raise StorageFailed(f"couldn't rebuild {self.path}: {error}") from error
+        self.changed = False
+
+    def _remove_journal(self) -> None:
+        # Emptied by the last commit; removed so that the folder tells nothing.
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def destroy(self) -> None:
+        """Overwrite and remove the file and its journal. Raises StorageFailed."""
+        self._db.close()
+        destroy_file(self.path)
+        destroy_file(self.path.with_name(self.path.name + "-journal"))

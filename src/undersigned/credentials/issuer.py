@@ -1,0 +1,297 @@
+"""The issuer: the one thread that owns the issuance files, and the signing threads.
+
+Requests gather for a few milliseconds; per version they are sorted by nullifier,
+decided and committed in one transaction; only then are the blind signatures made and
+handed out. The answer to a request is deterministic, so none is stored: the same
+request again is signed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from undersigned.credentials.data import IssuerKeyFacts, IssuingState, TicketFacts
+from undersigned.credentials.issuance_file import SMALL_ROWS, IssuanceFile
+from undersigned.credentials.rsa import BlindSigner
+from undersigned.credentials.tickets import TicketNotValid, VersionKey
+from undersigned.kernel.batching import BatchThread, StoreStopped
+from undersigned.kernel.errors import (
+    Conflict,
+    Refused,
+    StorageFailed,
+    Unavailable,
+    UndersignedError,
+)
+from undersigned.kernel.keystore import Keystore
+
+MAX_BATCH = 500
+GATHER_SECONDS = 0.005
+HOUR_SECONDS = 3600.0
+# Rebuild at a publication while that costs little; beyond, hourly.
+CHEAP_ROWS = 200_000
+
+DAY_SECONDS = 86_400
+Done = Callable[[bytes | UndersignedError], None]
+
+
+class IssuingStopped(Refused):
+    """The campaign issues no more tokens."""
+
+    code: ClassVar[str] = "campaign-closed"
+
+
+class AlreadyIssued(Conflict):
+    """This address or code has had its token, for another blinded request."""
+
+    code: ClassVar[str] = "already-issued"
+
+
+class IntakeClosed(Unavailable):
+    """Keys are missing or weak, the record is lost, or storage failed."""
+
+    code: ClassVar[str] = "intake-closed"
+
+
+@dataclass(slots=True)
+class IssuerVersion:
+    """One statement version's secrets and file, in memory."""
+
+    origin: str
+    key: VersionKey | None
+    file: IssuanceFile | None
+    state: IssuingState
+    signers: dict[int, BlindSigner] = field(default_factory=dict)
+    keys: dict[int, IssuerKeyFacts] = field(default_factory=dict)
+    rebuilt_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Request:
+    version: IssuerVersion
+    ticket: TicketFacts
+    key_index: int
+    blinded: bytes
+    request_hash: bytes
+    done: Done
+
+
+class Issuer(BatchThread[_Request]):
+    """All statement versions' issuing, in one process.
+
+    ``folder``: where the issuance files are. ``keystore`` None: secrets are locked.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        keystore: Keystore | None,
+        on_failure: Callable[[BaseException], None],
+        gather_seconds: float = GATHER_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.keystore = keystore
+        self.versions: dict[str, IssuerVersion] = {}
+        self._monotonic = monotonic
+        self._lanes = max(1, min(os.cpu_count() or 1, 8))
+        self._signing = ThreadPoolExecutor(
+            max_workers=self._lanes, thread_name_prefix="blind-sign"
+        )
+        super().__init__(
+            name="issuer",
+            commit=self._issue_batch,
+            refuse=lambda item: item.done(StoreStopped()),
+            on_failure=on_failure,
+            max_batch=MAX_BATCH,
+            gather_seconds=gather_seconds,
+        )
+
+    def stop(self) -> None:
+        """Finish what is queued; leave every file rebuilt, so that it shows no order."""
+        if self.is_taking:
+            self.run(self._rebuild_changed)
+        super().stop()
+        self._signing.shutdown()
+        for version in self.versions.values():
+            if version.file is not None:
+                version.file.close()
+
+    def get_version(self, origin: str) -> IssuerVersion:
+        """Return a version. Raises IntakeClosed if it is not known here."""
+        version = self.versions.get(origin)
+        if version is None:
+            raise IntakeClosed(origin=origin)
+        return version
+
+    def submit(
+        self,
+        *,
+        version: IssuerVersion,
+        ticket: TicketFacts,
+        key_index: int,
+        request: bytes,
+        done: Done,
+    ) -> None:
+        """Queue one checked token request (259 bytes). ``done`` gets answer or error.
+
+        ``done`` runs on one of the issuer's threads and must return at once.
+        """
+        self.put(
+            _Request(
+                version=version,
+                ticket=ticket,
+                key_index=key_index,
+                blinded=request[3:],
+                request_hash=hashlib.sha256(request).digest(),
+                done=done,
+            )
+        )
+
+    def add_tickets(self, version: IssuerVersion, tickets: list[TicketFacts]) -> None:
+        """Register unspent tickets durably, sorted by hash. Raises StoreStopped."""
+
+        def add() -> None:
+            file = _require_file(version)
+            file.begin()
+            for ticket in sorted(tickets, key=lambda facts: facts.ticket_hash):
+                last_day = int(ticket.expires_at.timestamp()) // DAY_SECONDS - 1
+                file.add_ticket(ticket.ticket_hash, last_day)
+            file.commit()
+            self._rebuild_if_small(version, file)
+
+        self.run(add)
+
+    def rebuild_after_publication(self, origin: str, *, today: int) -> None:
+        """Leave no order in a version's file, where that is cheap or an hour old.
+
+        ``today``: days since 1970; tickets whose last day is over go.
+        """
+        version = self.versions.get(origin)
+        if version is None or not self.is_taking:
+            return
+
+        def rebuild() -> None:
+            file = version.file
+            if file is None or not file.changed:
+                return
+            age = self._monotonic() - version.rebuilt_at
+            if file.rows <= CHEAP_ROWS or age >= HOUR_SECONDS:
+                file.begin()
+                file.drop_expired(today)
+                file.commit()
+                file.rebuild()
+                version.rebuilt_at = self._monotonic()
+
+        self.run(rebuild)
+
+    def _rebuild_changed(self) -> None:
+        for version in self.versions.values():
+            if version.file is not None and version.file.changed:
+                version.file.rebuild()
+
+    @staticmethod
+    def _rebuild_if_small(version: IssuerVersion, file: IssuanceFile) -> None:
+        if file.rows <= SMALL_ROWS:
+            file.rebuild()
+
+    def _issue_batch(self, batch: list[_Request]) -> None:
+        by_version: dict[str, list[_Request]] = {}
+        for request in batch:
+            by_version.setdefault(request.version.origin, []).append(request)
+        for requests in by_version.values():
+            self._issue_for_version(requests[0].version, requests)
+
+    def _issue_for_version(
+        self, version: IssuerVersion, requests: list[_Request]
+    ) -> None:
+        # Sorted by nullifier: neither the journal nor the pages show who came first.
+        requests.sort(key=lambda request: request.ticket.nullifier)
+        answers: list[tuple[_Request, int | UndersignedError]] = []
+        file = version.file
+        if file is None or version.state in _CLOSED_STATES:
+            error = _closed_error(version)
+            for request in requests:
+                request.done(error)
+            return
+        try:
+            file.begin()
+            answers = [
+                (request, self._decide(version, file, request)) for request in requests
+            ]
+            file.commit()
+        except sqlite3.Error as error:
+            for request in requests:
+                request.done(StoreStopped())
+            raise StorageFailed(f"couldn't commit issuing: {error}") from error
+        self._rebuild_if_small(version, file)
+        granted: list[tuple[_Request, int]] = []
+        for request, answer in answers:
+            if isinstance(answer, UndersignedError):
+                request.done(answer)
+            else:
+                granted.append((request, answer))
+        # Signing leaves this thread, so that the next batch can gather and commit.
+        lanes = self._lanes
+        for lane in range(min(lanes, len(granted))):
+            self._signing.submit(_sign_all, version, granted[lane::lanes])
+
+    @staticmethod
+    def _decide(
+        version: IssuerVersion, file: IssuanceFile, request: _Request
+    ) -> int | UndersignedError:
+        """Return the key index to sign under, or why not."""
+        ticket = request.ticket
+        known = file.find(ticket.nullifier)
+        if known is not None:
+            key_index, request_hash = known
+            if request_hash == request.request_hash:
+                return key_index
+            return AlreadyIssued()
+        if version.state is not IssuingState.OPEN:
+            return IssuingStopped()
+        spent = file.spend(
+            ticket_hash=ticket.ticket_hash,
+            nullifier=ticket.nullifier,
+            key_index=request.key_index,
+            request=request.request_hash,
+        )
+        return request.key_index if spent else TicketNotValid()
+
+
+_CLOSED_STATES = frozenset(
+    {IssuingState.GONE, IssuingState.KEYS_MISSING, IssuingState.RECORD_LOST}
+)
+
+
+def _closed_error(version: IssuerVersion) -> UndersignedError:
+    if version.state is IssuingState.GONE:
+        return IssuingStopped(origin=version.origin)
+    return IntakeClosed(origin=version.origin, reason=str(version.state))
+
+
+def _require_file(version: IssuerVersion) -> IssuanceFile:
+    if version.file is None or version.state is not IssuingState.OPEN:
+        raise _closed_error(version)
+    return version.file
+
+
+def _sign_all(version: IssuerVersion, granted: list[tuple[_Request, int]]) -> None:
+    for request, key_index in granted:
+        signer = version.signers.get(key_index)
+        if signer is None:
+            request.done(IntakeClosed(origin=version.origin))
+            continue
+        try:
+            request.done(signer.blind_sign(request.blinded))
+        except (ValueError, StorageFailed):
+            # A fault inside RSA: no answer leaves, and the retry signs again.
+            request.done(IntakeClosed(origin=version.origin))

@@ -1,0 +1,97 @@
+"""Whether a text may be shown or signed: characters, and structured personal data."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import ClassVar
+
+from undersigned.kernel.errors import Refused
+
+# Bidirectional controls can make a reader see another order of words than is signed.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Zero-width joiners belong to some scripts; these others only hide.
+_INVISIBLE = frozenset("\u200b\u2060\ufeff\u00ad\u180e")
+
+_EMAIL = re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.[^\s@<>.]{2,}")
+# Seven digits or more, also when grouped: phone, card, identity and bank numbers.
+_LONG_NUMBER = re.compile(r"(?:\d[\s().\-/]{0,2}){6,}\d")
+_LINK = re.compile(r"https?://|www\.", re.IGNORECASE)
+
+
+class TextNotClean(Refused):
+    """A character that may not stand there. ``position``: code points, from 0."""
+
+    code: ClassVar[str] = "text-not-clean"
+
+
+class TextTooLong(Refused):
+    """More code points than ``limit``."""
+
+    code: ClassVar[str] = "text-too-long"
+
+
+class PersonalDataFound(Refused):
+    """Looks like an address, a number or a link that could expose someone."""
+
+    code: ClassVar[str] = "personal-data-found"
+
+
+def normalize(text: str) -> str:
+    """Return NFC with LF line ends and no white space at the ends."""
+    unified = text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", unified).strip()
+
+
+def find_unclean(text: str) -> tuple[int, str] | None:
+    """Return position and name of the first control, bidi or invisible character."""
+    for position, character in enumerate(text):
+        if character == "\n":
+            continue
+        category = unicodedata.category(character)
+        if (
+            category in ("Cc", "Cs", "Co", "Cn")
+            or character in _BIDI
+            or character in _INVISIBLE
+        ):
+            name = unicodedata.name(character, f"U+{ord(character):04X}")
+            return position, name
+    return None
+
+
+def require_clean(text: str, *, field: str) -> None:
+    """Raise TextNotClean for a character that could mislead a reader."""
+    found = find_unclean(text)
+    if found is not None:
+        raise TextNotClean(field=field, position=found[0], character=found[1])
+
+
+def _digits_to_ascii(text: str) -> str:
+    """Return the text with full-width and other decimal digits as ASCII ones."""
+    return "".join(
+        str(unicodedata.decimal(character))
+        if character.isdecimal()
+        else character
+        for character in unicodedata.normalize("NFKC", text)
+    )
+
+
+def require_publishable(text: str, *, field: str, limit: int) -> str:
+    """Return ``text`` normalised if it may be published beside a signature.
+
+    Raises TextTooLong, TextNotClean, PersonalDataFound. Names are not searched for:
+    the signer writes their own.
+    """
+    clean = normalize(text)
+    if len(clean) > limit:
+        raise TextTooLong(field=field, limit=limit, length=len(clean))
+    require_clean(clean, field=field)
+    plain = _digits_to_ascii(clean)
+    for kind, pattern in (
+        ("email", _EMAIL),
+        ("number", _LONG_NUMBER),
+        ("link", _LINK),
+    ):
+        if pattern.search(plain):
+            raise PersonalDataFound(field=field, kind=kind)
+    return clean
