@@ -1,0 +1,117 @@
+"""Tables of campaigns."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from undersigned.campaigns.data import CampaignState, PublicationMode
+
+
+def _choices(values: type[CampaignState] | type[PublicationMode]) -> list[tuple[str, str]]:
+    return [(str(value), str(value)) for value in values]
+
+
+class Campaign(models.Model):
+    """One campaign."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    title = models.CharField(max_length=150)
+    language = models.CharField(max_length=20)
+    state = models.CharField(
+        max_length=10, choices=_choices(CampaignState), default=CampaignState.DRAFT
+    )
+    organiser_name = models.CharField(max_length=120, blank=True)
+    organiser_contact = models.CharField(max_length=200, blank=True)
+    created_on = models.DateField()
+    opened_on = models.DateField(null=True)
+    closes_on = models.DateField(null=True)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class StatementVersion(models.Model):
+    """One text with its own log and keys. Frozen when the campaign opens."""
+
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.PROTECT, related_name="versions"
+    )
+    number = models.PositiveSmallIntegerField(default=1)
+    origin = models.CharField(max_length=300, unique=True)
+    path = models.CharField(max_length=120, unique=True)
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    mode = models.CharField(max_length=10, choices=_choices(PublicationMode))
+    classes = models.JSONField()
+    stances = models.JSONField()
+    show_names = models.BooleanField()
+    k = models.PositiveSmallIntegerField()
+    interval_seconds = models.PositiveIntegerField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=("campaign", "number"), name="one_version_of_a_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+class AddressedOffice(models.Model):
+    """An office the demand is addressed to, in the order the organiser gave."""
+
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.PROTECT, related_name="addressed"
+    )
+    office = models.ForeignKey("authorities.Office", on_delete=models.PROTECT)
+    position = models.PositiveSmallIntegerField()
+
+    class Meta:
+        ordering = ("position",)
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=("campaign", "office"), name="an_office_is_addressed_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} → {self.office_id}"
+
+
+class Closing(models.Model):
+    """A closing under way, with its clock."""
+
+    campaign = models.OneToOneField(
+        Campaign, on_delete=models.PROTECT, related_name="closing"
+    )
+    reason = models.CharField(max_length=80)
+    retries_until = models.DateTimeField()
+    redeem_until = models.DateTimeField()
+    keys_destroyed = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"closing of {self.campaign_id}"
+
+
+class ReplaySource(models.Model):
+    """Where replayed figures come from, and which spans of them are missing."""
+
+    campaign = models.OneToOneField(
+        Campaign, on_delete=models.PROTECT, related_name="replay"
+    )
+    title = models.CharField(max_length=200)
+    url = models.URLField(blank=True)
+    licence = models.CharField(max_length=120, blank=True)
+    scale = models.PositiveIntegerField(default=1)
+    # [[from, to], …] in seconds since 1970.
+    holes = models.JSONField(default=list)
+    # How many points of the series are done; written after each point.
+    points_done = models.PositiveIntegerField(default=0)
+    series_sha256 = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return f"replay for {self.campaign_id}"

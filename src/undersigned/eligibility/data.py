@@ -1,0 +1,64 @@
+"""What crosses the border of ``eligibility``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from undersigned.kernel.ids import CampaignId
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationMail:
+    """What the mail worker renders and sends; lives in memory until it is sent.
+
+    ``code``: eight digits. ``link_token``: opaque; opening it changes nothing.
+    """
+
+    address: str
+    language: str
+    code: str
+    link_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A rendered mail."""
+
+    to: str
+    subject: str
+    body: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a confirmation link leads to."""
+
+    campaign_id: CampaignId
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """Proof of work: find s with SHA-256(token ‖ ":" ‖ s) beginning with ``bits`` 0s."""
+
+    token: str
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTicket:
+    """A ticket of the open class that is valid only after some minutes."""
+
+    ticket: str
+    valid_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TicketView:
+    """What a page may say about a ticket."""
+
+    campaign_id: CampaignId
+    klass: str
+    valid_from: datetime
+    expires_at: datetime

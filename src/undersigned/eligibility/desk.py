@@ -1,0 +1,122 @@
+"""The desk: eligibility's memory, and the thread that sends mail."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Protocol
+
+from undersigned.credentials.issuer import Issuer
+from undersigned.eligibility.data import ConfirmationMail, Mail
+from undersigned.kernel.errors import Unavailable
+
+MAX_QUEUED = 20_000
+MAILBOX_SIZE = 200
+
+
+class MailQueueFull(Unavailable):
+    """More mails wait than memory is meant for."""
+
+    code = "mail-queue-full"
+
+
+class MailNotSent(Exception):
+    """A mail server refused or failed. ``permanent``: trying again will not help."""
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
+class MailSender(Protocol):
+    """Hands one mail to whoever delivers it."""
+
+    def send(self, mail: Mail) -> None:
+        """Send, or raise MailNotSent."""
+        ...
+
+
+class Mailbox:
+    """Keeps mails in memory for the mailbox page of demo and development."""
+
+    def __init__(self) -> None:
+        self.mails: deque[Mail] = deque(maxlen=MAILBOX_SIZE)
+
+    def send(self, mail: Mail) -> None:
+        """Keep the mail; the oldest goes when the box is full."""
+        self.mails.appendleft(mail)
+
+
+class EligibilityDesk:
+    """Counters and queue in memory. A crash loses them: the person asks again."""
+
+    def __init__(
+        self,
+        *,
+        issuer: Issuer,
+        sender: MailSender,
+        render: Callable[[ConfirmationMail], Mail],
+        on_mail_failure: Callable[[MailNotSent], None],
+    ) -> None:
+        self.issuer = issuer
+        self.sender = sender
+        self._render = render
+        self._on_mail_failure = on_mail_failure
+        self._queue: queue.Queue[ConfirmationMail | None]
+        self._queue = queue.Queue(maxsize=MAX_QUEUED)
+        self._lock = threading.Lock()
+        # Keyed by nullifier and by ask id: keyed hashes and random bytes, no address.
+        self._mails_sent: Counter[bytes] = Counter()
+        self._attempts: Counter[bytes] = Counter()
+        self._thread = threading.Thread(target=self._loop, name="mail", daemon=True)
+
+    def start(self) -> None:
+        """Start the mail thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drop what is queued and end the thread."""
+        if self._thread.is_alive():
+            while not self._queue.empty():
+                try:
+                    self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            self._queue.put(None)
+            self._thread.join(timeout=10)
+
+    def count_mail(self, nullifier: bytes, limit: int) -> bool:
+        """Count one more mail to an address; False when it has had ``limit``."""
+        with self._lock:
+            if self._mails_sent[nullifier] >= limit:
+                return False
+            self._mails_sent[nullifier] += 1
+            return True
+
+    def count_attempt(self, ask_id: bytes, limit: int) -> bool:
+        """Count one try at a code; False when ``limit`` tries are used up."""
+        with self._lock:
+            if self._attempts[ask_id] >= limit:
+                return False
+            self._attempts[ask_id] += 1
+            return True
+
+    def enqueue(self, mail: ConfirmationMail) -> None:
+        """Queue a mail. Raises MailQueueFull."""
+        try:
+            self._queue.put_nowait(mail)
+        except queue.Full:
+            raise MailQueueFull() from None
+
+    def _loop(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            try:
+                self.sender.send(self._render(item))
+            except MailNotSent as error:
+                # The address stays out of every log. The person can ask again.
+                self._on_mail_failure(error)

@@ -1,0 +1,71 @@
+"""The signing book: what must be known to accept a signature, without any database.
+
+One entry a log, made from the log's own leaves and the campaign's frozen rules. The
+hot path reads it in the event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from undersigned_verify import token
+
+from undersigned.campaigns.data import Campaign, PublicationMode
+from undersigned.campaigns.rules import STANCE_NUMBERS
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.open_log import OpenLog
+
+
+@dataclass(slots=True)
+class BookEntry:
+    """One log that takes signatures."""
+
+    campaign: Campaign
+    log: OpenLog
+    challenge_digest: bytes
+    stances: frozenset[int]
+    keys: dict[int, token.TokenKey]
+
+    @property
+    def takes_names(self) -> bool:
+        """Whether something may be shown beside a signature."""
+        return (
+            self.campaign.show_names
+            and self.campaign.mode is not PublicationMode.DANGER
+        )
+
+
+class SigningBook:
+    """Entries by URL path (``c/ID``)."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.entries: dict[str, BookEntry] = {}
+
+    def add(self, campaign: Campaign) -> BookEntry:
+        """Enter an opened campaign; called at start and when one opens."""
+        log = self.ledger.get_log(campaign.origin)
+        header = log.state.header
+        if header is None:
+            raise ValueError(f"{campaign.origin} has no header")
+        challenge = token.Challenge(
+            issuer_name=header.issuer_name,
+            origin=header.origin,
+            statement_sha256=bytes.fromhex(header.statement_sha256),
+        )
+        entry = BookEntry(
+            campaign=campaign,
+            log=log,
+            challenge_digest=challenge.digest,
+            stances=frozenset(STANCE_NUMBERS[name] for name in campaign.stances),
+            keys={
+                index: token.TokenKey(info.spki)
+                for index, info in log.state.keys.items()
+            },
+        )
+        self.entries[campaign.path] = entry
+        return entry
+
+    def find(self, path: str) -> BookEntry | None:
+        """Return the entry of a path, or None."""
+        return self.entries.get(path)

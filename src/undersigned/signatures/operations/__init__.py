@@ -1,0 +1,1 @@
+"""Every change that concerns signatures, one file a verb."""

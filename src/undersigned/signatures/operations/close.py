@@ -1,0 +1,62 @@
+"""Closing in the order of PROTOCOL §4.7, each step safe to repeat after a crash."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from undersigned.campaigns.data import Closing
+from undersigned.campaigns.operations import (
+    begin_closing,
+    finish_closing,
+    record_keys_destroyed,
+)
+from undersigned.campaigns.queries import (
+    get_any_campaign,
+    list_closings,
+    list_due_to_close,
+)
+from undersigned.credentials.issuer import Issuer
+from undersigned.credentials.operations import destroy_version
+from undersigned.kernel.actor import CLOCK
+from undersigned.kernel.ids import CampaignId
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.operations import close_log
+
+
+def close_due_campaigns(*, issuer: Issuer, at: datetime) -> list[CampaignId]:
+    """Begin to close campaigns whose announced last day is over."""
+    due = list_due_to_close(on=at.date())
+    for campaign_id in due:
+        begin_closing(
+            actor=CLOCK,
+            campaign_id=campaign_id,
+            issuer=issuer,
+            reason="closing-day",
+            at=at,
+        )
+    return due
+
+
+def advance_closings(*, ledger: Ledger, issuer: Issuer, at: datetime) -> None:
+    """Take every closing as far as its clocks allow.
+
+    1. issuing stopped (``begin_closing``); 2. after the hour for retries destroy
+    issuer keys, version key and issuance file; 3. after the grace for redeeming
+    publish what is pooled, then the close leaf. A crash between two steps, or between
+    a step and its note, repeats a step that changes nothing the second time.
+    """
+    for closing in list_closings():
+        advance_closing(ledger=ledger, issuer=issuer, closing=closing, at=at)
+
+
+def advance_closing(
+    *, ledger: Ledger, issuer: Issuer, closing: Closing, at: datetime
+) -> None:
+    """Take one closing as far as its clocks allow."""
+    campaign = get_any_campaign(campaign_id=closing.campaign_id)
+    if at >= closing.retries_until and not closing.keys_destroyed:
+        destroy_version(issuer=issuer, origin=campaign.origin, path=campaign.path)
+        record_keys_destroyed(actor=CLOCK, campaign_id=campaign.id, at=at)
+    if at >= closing.redeem_until:
+        close_log(ledger=ledger, origin=campaign.origin, reason=closing.reason, at=at)
+        finish_closing(actor=CLOCK, campaign_id=campaign.id, at=at)

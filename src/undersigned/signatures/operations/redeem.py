@@ -1,0 +1,199 @@
+"""Redeeming a token: the signature itself (PROTOCOL §4, §8 ``POST c/ID/sign``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from undersigned_verify import canonical, token
+
+from undersigned.kernel.errors import Refused
+from undersigned.ledger.data import PooledSignature
+from undersigned.ledger.operations import (
+    SigningKeyMissing,
+    make_promise,
+    submit_signature,
+)
+from undersigned.safety.text import require_publishable
+from undersigned.signatures.book import BookEntry, SigningBook
+from undersigned.signatures.data import Pooled, ShownInput
+
+NAME_LIMIT = 80
+PLACE_LIMIT = 60
+COMMENT_LIMIT = 500
+SHOWN_MEMBERS = frozenset({"comment", "name", "place"})
+
+
+class SignatureMalformed(Refused):
+    """A member has the wrong length or form. ``member`` names it."""
+
+    code: ClassVar[str] = "signature-malformed"
+
+
+class KeyIndexUnknown(Refused):
+    """No key of that index is announced in this log."""
+
+    code: ClassVar[str] = "key-index-unknown"
+
+
+class StanceNotOffered(Refused):
+    """The campaign does not offer this stance."""
+
+    code: ClassVar[str] = "stance-not-offered"
+
+
+class TokenNotValid(Refused):
+    """The token does not verify under the announced key for these bytes."""
+
+    code: ClassVar[str] = "token-not-valid"
+
+
+class NamesNotShown(Refused):
+    """This campaign shows no names; nothing of the kind is taken."""
+
+    code: ClassVar[str] = "names-not-shown"
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """A signature as it arrives. ``public`` and ``salt`` are both None for nothing."""
+
+    key_index: int
+    stance: int
+    public_hash: bytes
+    withdraw_hash: bytes
+    r: bytes
+    authenticator: bytes
+    public: dict[str, str] | None
+    salt: bytes | None
+
+
+def clean_shown(shown: ShownInput) -> dict[str, str] | None:
+    """Return what is hashed and shown, or None when all of it is empty.
+
+    Raises TextTooLong, TextNotClean, PersonalDataFound.
+    """
+    found = {
+        "comment": require_publishable(
+            shown.comment, field="comment", limit=COMMENT_LIMIT
+        ),
+        "name": require_publishable(shown.name, field="name", limit=NAME_LIMIT),
+        "place": require_publishable(shown.place, field="place", limit=PLACE_LIMIT),
+    }
+    return found if any(found.values()) else None
+
+
+def check_request(book_entry: BookEntry, request: SignRequest) -> PooledSignature:
+    """Return the verified signature ready for the pool (one PSS verification).
+
+    Raises SignatureMalformed, KeyIndexUnknown, StanceNotOffered, NamesNotShown,
+    TokenNotValid and the text errors.
+    """
+    for member in ("public_hash", "withdraw_hash", "r"):
+        if len(getattr(request, member)) != 32:
+            raise SignatureMalformed(member=member)
+    if len(request.authenticator) != 256:
+        raise SignatureMalformed(member="authenticator")
+    key = book_entry.keys.get(request.key_index)
+    if key is None:
+        raise KeyIndexUnknown(key_index=request.key_index)
+    if request.stance not in book_entry.stances:
+        raise StanceNotOffered(stance=request.stance)
+    shown = _check_shown(book_entry, request)
+    nonce = token.nonce(
+        book_entry.challenge_digest,
+        request.stance,
+        request.public_hash,
+        request.withdraw_hash,
+        request.r,
+    )
+    message = token.token_input(nonce, book_entry.challenge_digest, key.key_id)
+    if not key.verify(message, request.authenticator):
+        raise TokenNotValid()
+    leaf = (
+        b"\x01\x01"
+        + request.key_index.to_bytes(2)
+        + bytes([request.stance])
+        + request.public_hash
+        + request.withdraw_hash
+        + request.r
+        + request.authenticator
+    )
+    return PooledSignature(nonce=nonce, leaf=leaf, shown=shown)
+
+
+def _check_shown(book_entry: BookEntry, request: SignRequest) -> bytes | None:
+    if request.public is None:
+        if request.salt is not None:
+            raise SignatureMalformed(member="salt")
+        return None
+    if not book_entry.takes_names:
+        raise NamesNotShown()
+    if set(request.public) != SHOWN_MEMBERS:
+        raise SignatureMalformed(member="public")
+    if request.salt is None or len(request.salt) != 32:
+        raise SignatureMalformed(member="salt")
+    clean = clean_shown(
+        ShownInput(
+            name=request.public["name"],
+            place=request.public["place"],
+            comment=request.public["comment"],
+        )
+    )
+    # The hash covers the bytes as sent: text that we would change is refused.
+    if clean != request.public:
+        raise SignatureMalformed(member="public")
+    if token.public_hash(request.salt, request.public) != request.public_hash:
+        raise SignatureMalformed(member="public_hash")
+    return canonical.encode({**request.public, "salt": request.salt.hex()})
+
+
+def redeem(
+    *,
+    book: SigningBook,
+    book_entry: BookEntry,
+    request: SignRequest,
+    at: datetime,
+    done: Callable[[Pooled | BaseException], None],
+) -> None:
+    """Verify a signature and pool it; ``done`` once it is durable, with its promise.
+
+    The same body again gets an equivalent answer. ``done`` runs on the writer thread
+    and receives LogNotAccepting or StoreStopped on failure. Raises what
+    ``check_request`` raises, and SigningKeyMissing, before anything is queued.
+    """
+    log = book_entry.log
+    if log.key is None:
+        raise SigningKeyMissing()
+    pooled = check_request(book_entry, request)
+
+    def finish(error: BaseException | None) -> None:
+        done(error if error is not None else make_pooled(book_entry, pooled.nonce, at))
+
+    submit_signature(ledger=book.ledger, log=log, pooled=pooled, done=finish)
+
+
+def make_pooled(book_entry: BookEntry, nonce: bytes, at: datetime) -> Pooled:
+    """Return the promise for a durable signature."""
+    promise, publish_by = make_promise(log=book_entry.log, nonce=nonce, at=at)
+    return Pooled(nonce=nonce, promise=promise, publish_by=publish_by)
+
+
+def redeem_and_wait(
+    *, book: SigningBook, book_entry: BookEntry, request: SignRequest, at: datetime
+) -> Pooled:
+    """Redeem and return once durable: for threads that may wait."""
+    future: Future[Pooled] = Future()
+
+    def done(result: Pooled | BaseException) -> None:
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    redeem(book=book, book_entry=book_entry, request=request, at=at, done=done)
+    return future.result()
+
