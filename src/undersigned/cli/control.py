@@ -1,0 +1,179 @@
+"""Running a job where the writer is.
+
+A job is a function of the engine and plain values that yields progress and returns
+plain values. Without a server it runs here, under the writer lock. With one, it runs
+in the server's process: asked for in one JSON line over a Unix socket that only the
+owner of the data directory can open, answered in JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from django.db import connection
+
+from undersigned.cli.context import Context, RunningEngine
+from undersigned.kernel.errors import StorageFailed, UndersignedError
+
+Values: TypeAlias = dict[str, Any]
+Job: TypeAlias = Callable[[RunningEngine, Values], Generator[Values, None, Values]]
+OnProgress: TypeAlias = Callable[[Values], None]
+
+MAX_LINE_BYTES = 4 << 20
+
+
+class JobFailed(UndersignedError):
+    """A job failed in the server's process; ``job_code`` and ``text`` say why."""
+
+    code: ClassVar[str] = "job-failed"
+
+
+class ServerUnreachable(UndersignedError):
+    """The writer lock is held, and no control socket answers."""
+
+    code: ClassVar[str] = "server-unreachable"
+
+
+def _job(name: str) -> Job:
+    from undersigned.cli.jobs import JOBS
+
+    return JOBS[name]
+
+
+def run_job(
+    context: Context, name: str, values: Values, *, on_progress: OnProgress
+) -> Values:
+    """Run a job in the process that owns the writer; return its result.
+
+    Raises what the job raises, JobFailed, ServerUnreachable.
+    """
+    try:
+        opened = context.open_engine(False)
+        with opened as engine:
+            return _drive(_job(name)(engine, values), on_progress)
+    except UndersignedError as error:
+        if error.code != "writer-busy":
+            raise
+    return _run_remotely(context.environment.data, name, values, on_progress)
+
+
+def _drive(
+    steps: Generator[Values, None, Values], on_progress: OnProgress
+) -> Values:
+    try:
+        while True:
+            on_progress(next(steps))
+    except StopIteration as end:
+        result: Values = end.value
+        return result
+
+
+def _short_path(path: Path) -> tuple[str, int | None]:
+    """Return a name for the socket that fits the system's limit of some 100 bytes."""
+    if len(os.fsencode(path)) < 100:
+        return str(path), None
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return f"/proc/self/fd/{folder}/{path.name}", folder
+
+
+def _run_remotely(
+    data: Path, name: str, values: Values, on_progress: OnProgress
+) -> Values:
+    address, folder = _short_path(data / "control.sock")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            try:
+                client.connect(address)
+            except OSError as error:
+                raise ServerUnreachable(data=str(data)) from error
+            line = json.dumps({"job": name, "values": values})
+            client.sendall(line.encode() + b"\n")
+            with client.makefile("rb") as answers:
+                for raw in answers:
+                    found = json.loads(raw)
+                    if "progress" in found:
+                        on_progress(found["progress"])
+                    elif "result" in found:
+                        result: Values = found["result"]
+                        return result
+                    else:
+                        raise JobFailed(**found["error"])
+    finally:
+        if folder is not None:
+            os.close(folder)
+    raise ServerUnreachable(data=str(data))
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        """Run one job and stream its lines; a client that hangs up cancels it."""
+        server = self.server
+        if not isinstance(server, _Server):
+            return
+        raw = self.rfile.readline(MAX_LINE_BYTES)
+        try:
+            found = json.loads(raw)
+            steps = _job(found["job"])(server.engine, found["values"])
+            result = _drive(steps, lambda values: self._send({"progress": values}))
+            self._send({"result": result})
+        except BrokenPipeError:
+            return
+        except UndersignedError as error:
+            self._send_error(error.code, str(error))
+        except (StorageFailed, KeyError, ValueError) as error:
+            self._send_error("job-failed", str(error))
+        finally:
+            connection.close()
+
+    def _send(self, values: Values) -> None:
+        self.wfile.write(json.dumps(values).encode() + b"\n")
+
+    def _send_error(self, code: str, text: str) -> None:
+        try:
+            self._send({"error": {"job_code": code, "text": text}})
+        except BrokenPipeError:
+            return
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, address: str, engine: RunningEngine) -> None:
+        self.engine = engine
+        super().__init__(address, _Handler)
+
+
+class ControlServer:
+    """Listens on the control socket while the server runs."""
+
+    def __init__(self, path: Path, engine: RunningEngine) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+        address, self._folder = _short_path(path)
+        old = os.umask(0o177)
+        try:
+            self._server = _Server(address, engine)
+        finally:
+            os.umask(old)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="control", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+        if self._folder is not None:
+            os.close(self._folder)

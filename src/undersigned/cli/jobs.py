@@ -1,0 +1,207 @@
+"""The jobs that need the writer, by name: plain values in, plain values out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator
+from datetime import timedelta
+from pathlib import Path
+
+from undersigned.audit.operations import record_act
+from undersigned.campaigns.operations import begin_closing, open_campaign
+from undersigned.campaigns.queries import get_any_campaign
+from undersigned.campaigns.rules import REDEEM_GRACE, RETRIES
+from undersigned.cli.approver_keys import get_or_create
+from undersigned.cli.context import RunningEngine
+from undersigned.cli.control import Job, Values
+from undersigned.credentials.operations import reopen_issuance
+from undersigned.eligibility.operations import make_invitation_codes
+from undersigned.kernel.actor import OPERATOR
+from undersigned.kernel.ids import CampaignId
+from undersigned.signatures.operations.remove import (
+    announce_approver,
+    parse_proposal,
+    publish_record,
+    submit_removal,
+)
+from undersigned.signatures.replay import DemoApprover, replay_series
+from undersigned.signatures.series import parse_series
+
+# The digest of the fact itself, since a lost record leaves no document to hash.
+LOST_RECORD_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+Steps = Generator[Values, None, Values]
+
+
+def open_job(engine: RunningEngine, values: Values) -> Steps:
+    """Open a campaign."""
+    services = engine.services
+    yield {"doing": "making keys"}
+    campaign = open_campaign(
+        actor=OPERATOR,
+        campaign_id=CampaignId(values["campaign"]),
+        ledger=services.ledger,
+        issuer=services.issuer,
+        host=services.settings.host,
+        at=services.clock.now(),
+        accept_unsealed_keys=values["accept_unsealed_keys"],
+    )
+    engine.enter_campaign(campaign)
+    return {
+        "id": campaign.id,
+        "origin": campaign.origin,
+        "path": campaign.path,
+        "statement_sha256": campaign.statement_sha256,
+        "mode": str(campaign.mode),
+    }
+
+
+def close_job(engine: RunningEngine, values: Values) -> Steps:
+    """Begin to close a campaign; with zero clocks, close it at once."""
+    services = engine.services
+    campaign_id = CampaignId(values["campaign"])
+    at = services.clock.now()
+    yield {"doing": "stopping issuing"}
+    retries, grace = values["retries_minutes"], values["grace_minutes"]
+    begin_closing(
+        actor=OPERATOR,
+        campaign_id=campaign_id,
+        issuer=services.issuer,
+        reason=values["reason"],
+        at=at,
+        retries=RETRIES if retries is None else timedelta(minutes=retries),
+        redeem_grace=REDEEM_GRACE if grace is None else timedelta(minutes=grace),
+    )
+    engine.tick(at)
+    campaign = get_any_campaign(campaign_id=campaign_id)
+    return {"id": campaign.id, "state": str(campaign.state)}
+
+
+def reopen_job(engine: RunningEngine, values: Values) -> Steps:
+    """Write ``issuance-record-lost`` to the log, then issue again."""
+    services = engine.services
+    campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+    yield {"doing": "writing the public record"}
+    # The record first: if the second step fails, the log says too much, not too little.
+    publish_record(
+        actor=OPERATOR,
+        ledger=services.ledger,
+        campaign=campaign,
+        kind="issuance-record-lost",
+        sha256=LOST_RECORD_SHA256,
+        at=services.clock.now(),
+    )
+    reopen_issuance(
+        issuer=services.issuer, origin=campaign.origin, path=campaign.path
+    )
+    return {"id": campaign.id}
+
+
+def approver_job(engine: RunningEngine, values: Values) -> Steps:
+    """Announce an approver's public key."""
+    services = engine.services
+    yield {"doing": "handing in the key"}
+    announce_approver(
+        actor=OPERATOR,
+        ledger=services.ledger,
+        campaign=get_any_campaign(campaign_id=CampaignId(values["campaign"])),
+        approver_id=values["approver"],
+        public_key=base64.b64decode(values["public_key"], validate=True),
+        at=services.clock.now(),
+    )
+    return {"approver": values["approver"]}
+
+
+def removal_job(engine: RunningEngine, values: Values) -> Steps:
+    """Hand in approved removals."""
+    services = engine.services
+    for text in values["proposals"]:
+        proposal = parse_proposal(text)
+        submit_removal(
+            actor=OPERATOR,
+            ledger=services.ledger,
+            proposal=proposal,
+            at=services.clock.now(),
+        )
+        yield {"doing": f"handed in {len(proposal.targets)} ranges"}
+    return {"submitted": len(values["proposals"])}
+
+
+def record_job(engine: RunningEngine, values: Values) -> Steps:
+    """Hand in a public record."""
+    services = engine.services
+    yield {"doing": "handing in the record"}
+    publish_record(
+        actor=OPERATOR,
+        ledger=services.ledger,
+        campaign=get_any_campaign(campaign_id=CampaignId(values["campaign"])),
+        kind=values["kind"],
+        sha256=values["sha256"],
+        at=services.clock.now(),
+    )
+    return {"kind": values["kind"]}
+
+
+def invitations_job(engine: RunningEngine, values: Values) -> Steps:
+    """Make invitation codes and note in the trail how many."""
+    services = engine.services
+    campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+    yield {"doing": "making codes"}
+    codes = make_invitation_codes(
+        desk=services.desk, campaign=campaign, count=values["count"]
+    )
+    record_act(
+        actor=OPERATOR,
+        kind="InvitationsMade",
+        data={"campaign": campaign.id, "count": len(codes)},
+        at=services.clock.now(),
+    )
+    return {"codes": codes}
+
+
+def replay_job(engine: RunningEngine, values: Values) -> Steps:
+    """Replay a count series into a campaign."""
+    services = engine.services
+    campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+    folder, data = Path(values["approver_keys"]), Path(values["data"])
+    approvers = []
+    for name in ("mina", "petra"):
+        key = get_or_create(
+            folder / f"{campaign.id}-{name}.json", approver_id=name, data=data
+        )
+        approvers.append(DemoApprover(key.id, key.secret_key))
+    done = 0, 0
+    try:
+        for step in replay_series(
+            book=services.book,
+            issuer=services.issuer,
+            campaign=campaign,
+            series=parse_series(base64.b64decode(values["series"])),
+            approvers=approvers,
+            workers=values["workers"],
+            limit=values["limit"],
+            at=services.clock.now(),
+        ):
+            done = step.points, step.net
+            yield {
+                "signed": step.signed,
+                "to_sign": step.to_sign,
+                "points": step.points,
+                "all_points": step.all_points,
+                "net": step.net,
+            }
+    finally:
+        engine.settle_issuance(campaign.origin, services.clock.now())
+    return {"points": done[0], "net": done[1], "path": campaign.path}
+
+
+JOBS: dict[str, Job] = {
+    "open": open_job,
+    "close": close_job,
+    "reopen": reopen_job,
+    "approver": approver_job,
+    "removal": removal_job,
+    "record": record_job,
+    "invitations": invitations_job,
+    "replay": replay_job,
+}

@@ -1,0 +1,184 @@
+"""The command line's shape. Answers ``--help`` without loading Django."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[[argparse.Namespace, Any], int]
+
+
+def _late(module: str, name: str) -> Run:
+    """Return a runner that imports its command when it is run."""
+
+    def run(arguments: argparse.Namespace, context: Any) -> int:
+        found: Run = getattr(importlib.import_module(module), name)
+        return found(arguments, context)
+
+    return run
+
+
+def _add(
+    verbs: Any, verb: str, module: str, name: str, help_text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        verb, help=help_text, description=help_text
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=_late(f"undersigned.cli.{module}", name))
+    return parser
+
+
+def _group(nouns: Any, noun: str, help_text: str) -> Any:
+    parser = nouns.add_parser(noun, help=help_text, description=help_text)
+    return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+
+def positive(text: str) -> int:
+    """Return a whole number above zero, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Return a whole number from zero on, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="undersigned",
+        description="Campaigns that can be counted and checked. "
+        "Settings come from the environment: docs/operate/settings.md.",
+    )
+    nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
+    _add_serving(nouns)
+    _add_campaigns(nouns)
+    _add_moderation(nouns)
+    _add_logs(nouns)
+    _add_instance(nouns)
+    return parser
+
+
+def _add_serving(nouns: Any) -> None:
+    serve = _add(nouns, "serve", "serving", "serve", "serve pages and signing")
+    serve.add_argument("--bind", metavar="HOST:PORT", help="where to listen")
+    demo = _add(
+        nouns,
+        "demo",
+        "serving",
+        "demo",
+        "make the demonstration campaign, replay its figures, recount it, and serve",
+    )
+    demo.add_argument("--bind", metavar="HOST:PORT", help="where to listen")
+    demo.add_argument("--workers", type=positive, help="processes for the replay")
+    demo.add_argument("--no-serve", action="store_true", help="stop after the recount")
+    demo.set_defaults(mode_preset="demo")
+
+
+def _add_campaigns(nouns: Any) -> None:
+    verbs = _group(nouns, "campaign", "create, open, list, show and close campaigns")
+    create = _add(verbs, "create", "campaigns", "create", "record a draft from a file")
+    create.add_argument("file", metavar="FILE.toml")
+    open_ = _add(verbs, "open", "campaigns", "open_", "freeze the text and open")
+    open_.add_argument("id", metavar="ID")
+    open_.add_argument(
+        "--accept-unsealed-keys",
+        action="store_true",
+        help="open in danger mode although a seized disk would hold the keys",
+    )
+    _add(verbs, "list", "campaigns", "list_", "list every campaign, drafts too")
+    show = _add(verbs, "show", "campaigns", "show", "show one with its text")
+    show.add_argument("id", metavar="ID")
+    close = _add(verbs, "close", "campaigns", "close", "stop issuing, then close")
+    close.add_argument("id", metavar="ID")
+    close.add_argument("--reason", default="closed-by-organiser", metavar="CODE")
+    close.add_argument(
+        "--retries-minutes", type=not_negative, help="not in production (default 60)"
+    )
+    close.add_argument(
+        "--grace-minutes", type=not_negative, help="not in production (default 1440)"
+    )
+    reopen = _add(
+        verbs,
+        "reopen-issuance",
+        "campaigns",
+        "reopen_issuance",
+        "issue again after the issuance file was lost; the log says so for ever",
+    )
+    reopen.add_argument("id", metavar="ID")
+    verbs = _group(nouns, "invitation", "codes to hand out")
+    make = _add(verbs, "make", "campaigns", "invite", "print fresh codes")
+    make.add_argument("id", metavar="ID")
+    make.add_argument("--count", type=positive, default=20)
+
+
+def _add_moderation(nouns: Any) -> None:
+    verbs = _group(nouns, "approver", "keys of those who approve removals")
+    new = _add(verbs, "new", "moderation", "new_approver", "make a key file")
+    new.add_argument("id", metavar="ID", help="a pseudonym, published in the log")
+    new.add_argument("--key-file", required=True, metavar="FILE")
+    announce = _add(
+        verbs, "announce", "moderation", "announce", "publish a public key in a log"
+    )
+    announce.add_argument("campaign", metavar="CAMPAIGN")
+    announce.add_argument("id", metavar="ID")
+    announce.add_argument("public_key", metavar="PUBLIC_KEY", help="base64")
+    approve = _add(
+        verbs, "approve", "moderation", "approve", "approve proposals with a key file"
+    )
+    approve.add_argument("proposal", nargs="+", metavar="PROPOSAL.json")
+    approve.add_argument("--key-file", required=True, metavar="FILE")
+    verbs = _group(nouns, "removal", "remove signatures, with reason and two approvals")
+    propose = _add(verbs, "propose", "moderation", "propose", "write a proposal file")
+    propose.add_argument("campaign", metavar="CAMPAIGN")
+    propose.add_argument("--targets", required=True, metavar="12-19,30")
+    propose.add_argument("--reason", required=True, metavar="CODE")
+    propose.add_argument("--case", required=True, metavar="FILE", help="hashed only")
+    propose.add_argument("--out", default="removal.json", metavar="FILE")
+    submit = _add(verbs, "submit", "moderation", "submit", "hand in approved proposals")
+    submit.add_argument("proposal", nargs="+", metavar="PROPOSAL.json")
+    verbs = _group(nouns, "record", "public records of a campaign")
+    publish = _add(verbs, "publish", "moderation", "record", "put a file's hash in a log")
+    publish.add_argument("campaign", metavar="CAMPAIGN")
+    publish.add_argument("--kind", required=True, metavar="CODE")
+    publish.add_argument("file", metavar="FILE")
+    verbs = _group(nouns, "shown", "what signers chose to show")
+    waiting = _add(verbs, "list", "moderation", "list_shown", "comments not yet read")
+    waiting.add_argument("campaign", metavar="CAMPAIGN")
+    release = _add(verbs, "release", "moderation", "release_shown", "show a comment")
+    release.add_argument("nonce", metavar="NONCE")
+    erase = _add(verbs, "erase", "moderation", "erase_shown", "erase a shown record")
+    erase.add_argument("nonce", metavar="NONCE")
+
+
+def _add_logs(nouns: Any) -> None:
+    verbs = _group(nouns, "export", "copies that open elsewhere")
+    log = _add(verbs, "log", "logs", "export_log", "write one log for an auditor")
+    log.add_argument("id", metavar="ID")
+    log.add_argument("dir", metavar="DIR")
+    audit = _add(nouns, "audit", "logs", "audit", "recount own logs, check the trail")
+    audit.add_argument("id", nargs="?", metavar="ID")
+    audit.add_argument("--workers", type=positive)
+    replay = _add(nouns, "replay", "logs", "replay", "replay a published count series")
+    replay.add_argument("series", metavar="SERIES.csv", help="time,total")
+    replay.add_argument("--campaign", required=True, metavar="ID")
+    replay.add_argument("--limit", type=positive, metavar="N", help="stop after N")
+    replay.add_argument("--workers", type=positive, metavar="N")
+    replay.add_argument(
+        "--approver-keys", metavar="DIR", help="default: DATA-approvers, beside DATA"
+    )
+
+
+def _add_instance(nouns: Any) -> None:
+    _add(nouns, "doctor", "instance", "doctor", "say what is unsafe here")
+    seal = _add(nouns, "seal", "instance", "seal", "wrap secrets under a passphrase")
+    seal.add_argument("--passphrase-file", required=True, metavar="FILE")

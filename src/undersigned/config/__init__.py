@@ -1,0 +1,1 @@
+"""The only place that knows everything: environment, settings, the running process."""

@@ -1,0 +1,180 @@
+"""The doctor: what is unsafe on this instance, in order of harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from undersigned.campaigns.data import CampaignState, PublicationMode
+from undersigned.campaigns.queries import list_all_campaigns
+from undersigned.cli.context import Finding
+from undersigned.config.env import Environment
+
+_LOCAL = ("localhost", "127.0.0.1", "::1", "")
+LEAST_FREE_BYTES = 1 << 30
+
+
+def examine(environment: Environment) -> list[Finding]:
+    """Return every finding; nothing is changed and nothing is sent anywhere."""
+    return [
+        *_examine_files(environment),
+        *_examine_secrets(environment),
+        *_examine_address(environment),
+        *_examine_mail(environment),
+        *_examine_machine(environment),
+        *_examine_campaigns(environment),
+    ]
+
+
+def _examine_files(environment: Environment) -> Iterator[Finding]:
+    open_to_others = [
+        path
+        for path in _private_paths(environment.data)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if open_to_others:
+        names = ", ".join(
+            str(path.relative_to(environment.data)) or "." for path in open_to_others[:5]
+        )
+        yield Finding(
+            "danger",
+            "data-readable",
+            f"other users of this machine can read the data directory: {names}",
+        )
+    else:
+        yield Finding("ok", "data-private", "the data directory is its owner's alone")
+    free = shutil.disk_usage(environment.data).free
+    if free < LEAST_FREE_BYTES:
+        yield Finding(
+            "warning", "disk-nearly-full", f"only {free >> 20} MB of disk are free"
+        )
+
+
+def _private_paths(data: Path) -> Iterator[Path]:
+    # The data directory itself: public/ below it is meant to be served, by us.
+    yield data
+    for name in ("secrets", "issuance"):
+        for path in (data / name, *(data / name).rglob("*")):
+            if path.exists():
+                yield path
+    for path in data.glob("*.sqlite3*"):
+        yield path
+
+
+def _examine_secrets(environment: Environment) -> Iterator[Finding]:
+    if (environment.data / "secrets" / "seal.json").exists():
+        yield Finding("ok", "keys-sealed", "secrets are sealed under a passphrase")
+        if environment.passphrase is None:
+            yield Finding(
+                "warning",
+                "passphrase-missing",
+                "no passphrase is given: signing stays closed, reads go on",
+            )
+        return
+    level = "note" if environment.mode != "production" else "warning"
+    yield Finding(
+        level,
+        "keys-unsealed",
+        "secrets lie unsealed on disk: whoever takes this machine, even switched off, "
+        "holds them. Seal them with `undersigned seal`",
+    )
+
+
+def _examine_address(environment: Environment) -> Iterator[Finding]:
+    parts = urlsplit(environment.base_url)
+    if parts.scheme == "https":
+        yield Finding("ok", "https", "pages are given out with https")
+    elif parts.hostname in _LOCAL:
+        yield Finding("note", "http-local", "plain HTTP, on this machine only")
+    else:
+        yield Finding(
+            "danger",
+            "plain-http",
+            "pages go out over plain HTTP: everybody on the way sees who signs, and "
+            "browsers without secure context sign through the server",
+        )
+    if environment.bind_host not in _LOCAL and parts.scheme != "https":
+        yield Finding(
+            "danger",
+            "listens-widely",
+            f"the server listens on {environment.bind_host} without TLS in front",
+        )
+    if parts.netloc.lower() != environment.host:
+        yield Finding(
+            "note",
+            "host-differs",
+            f"logs are signed for {environment.host}, pages are at {parts.netloc}",
+        )
+
+
+def _examine_mail(environment: Environment) -> Iterator[Finding]:
+    if not environment.smtp_url:
+        if environment.mode == "production":
+            yield Finding(
+                "warning", "no-mail", "no mail server is set: nobody can sign by e-mail"
+            )
+        else:
+            yield Finding("note", "mailbox", "mails are shown on the mailbox page")
+        return
+    parts = urlsplit(environment.smtp_url)
+    if parts.hostname in _LOCAL:
+        yield Finding(
+            "warning",
+            "local-mail-server",
+            "mail goes through a server on this machine: its log lists signers' "
+            "addresses and times unless you switch that off",
+        )
+    elif parts.scheme == "smtp":
+        yield Finding(
+            "danger", "mail-in-clear", "mail leaves unencrypted: use smtp+starttls or smtps"
+        )
+    else:
+        yield Finding("ok", "mail-encrypted", "mail leaves encrypted")
+
+
+def _examine_machine(environment: Environment) -> Iterator[Finding]:
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and environment.mode == "production":
+        yield Finding("warning", "runs-as-root", "the server runs as root")
+    try:
+        swaps = Path("/proc/swaps").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        swaps = []
+    if any("zram" not in line for line in swaps):
+        yield Finding(
+            "warning", "swap", "swap is on: memory with addresses may reach the disk"
+        )
+    if Path("/proc/sys/kernel/core_pattern").exists():
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
+            yield Finding(
+                "warning", "core-dumps", "core dumps are on: a crash may write memory out"
+            )
+    if not environment.abuse_contact:
+        yield Finding(
+            "warning", "no-abuse-contact", "UNDERSIGNED_ABUSE_CONTACT is not set"
+        )
+
+
+def _examine_campaigns(environment: Environment) -> Iterator[Finding]:
+    sealed = (environment.data / "secrets" / "seal.json").exists()
+    for campaign in list_all_campaigns():
+        if campaign.state is CampaignState.DRAFT:
+            continue
+        if not campaign.origin.startswith(f"{environment.host}/"):
+            yield Finding(
+                "danger",
+                "host-changed",
+                f"{campaign.id} was opened as {campaign.origin}; this instance now calls "
+                f"itself {environment.host}",
+            )
+        if campaign.mode is PublicationMode.DANGER and not sealed:
+            yield Finding(
+                "danger",
+                "danger-unsealed",
+                f"{campaign.id} is in danger mode and its keys lie unsealed",
+            )

@@ -1,0 +1,255 @@
+"""The running process: one writer, one issuer, one desk, one clock.
+
+``open_engine`` takes the writer lock of the data directory, so that there is never a
+second writer (PROTOCOL §5), loads every log and campaign, and starts the threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from django.db import connection
+from django.db.utils import DatabaseError
+
+from undersigned.campaigns.data import Campaign, CampaignState
+from undersigned.campaigns.queries import find_closing, list_all_campaigns
+from undersigned.config.env import Environment
+from undersigned.config.mail import make_sender
+from undersigned.credentials.issuer import Issuer
+from undersigned.credentials.operations import load_version
+from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
+from undersigned.kernel.clock import Clock, SystemClock
+from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.errors import Conflict, StorageFailed, UndersignedError
+from undersigned.kernel.keystore import Keystore, KeysLocked
+from undersigned.ledger.data import Published
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.operations import publish_due
+from undersigned.safety.intake import Intake
+from undersigned.signatures.book import SigningBook
+from undersigned.signatures.operations.close import (
+    advance_closings,
+    close_due_campaigns,
+)
+from undersigned.signatures.operations.shown import keep_shown_records
+from undersigned.web.mail.confirmation import make_renderer
+from undersigned.web.shared.services import InstanceFacts, Services
+
+log = logging.getLogger("undersigned.engine")
+
+DAY_SECONDS = 86_400
+
+
+class WriterBusy(Conflict):
+    """Another process owns this data directory's writer."""
+
+    code: ClassVar[str] = "writer-busy"
+
+
+@contextmanager
+def hold_writer_lock(data: Path) -> Iterator[None]:
+    """Hold the lock that makes this process the one writer. Raises WriterBusy."""
+    make_private_folder(data)
+    handle = os.open(data / "writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WriterBusy(data=str(data)) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@dataclass(slots=True)
+class Engine:
+    """Everything that runs, and the environment it runs in."""
+
+    environment: Environment
+    services: Services
+    keystore: Keystore | None
+    failures: list[BaseException] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def enter_campaign(self, campaign: Campaign) -> None:
+        """Make an opened campaign known to the signing path."""
+        self.services.book.add(campaign)
+
+    def tick(self, at: datetime) -> list[Published]:
+        """Do what time asks for: publications, closing days, closings."""
+        services = self.services
+        published = publish_due(ledger=services.ledger, at=at)
+        for origin in {one.origin for one in published}:
+            self.settle_issuance(origin, at)
+        close_due_campaigns(issuer=services.issuer, at=at)
+        advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
+        return published
+
+    def settle_issuance(self, origin: str, at: datetime) -> None:
+        """Leave no order of requests in the issuance file after a publication."""
+        today = int(at.timestamp()) // DAY_SECONDS
+        self.services.issuer.rebuild_after_publication(origin, today=today)
+
+
+def make_facts(environment: Environment) -> InstanceFacts:
+    """Return what pages say about this instance."""
+    return InstanceFacts(
+        host=environment.host,
+        base_url=environment.base_url,
+        mode=environment.mode,
+        abuse_contact=environment.abuse_contact or None,
+        operator_name=environment.operator or None,
+    )
+
+
+def open_keystore(environment: Environment) -> Keystore | None:
+    """Return the secrets, or None when they are sealed and do not open."""
+    try:
+        return Keystore(
+            environment.data / "secrets", passphrase=environment.passphrase
+        )
+    except KeysLocked as error:
+        log.error("secrets stay locked (%s): intake is closed, reads go on", error)
+        return None
+
+
+@contextmanager
+def open_engine(
+    environment: Environment,
+    *,
+    clock: Clock | None = None,
+    at_step: Callable[[str], None] = lambda _name: None,
+    run_clock: bool = True,
+) -> Iterator[Engine]:
+    """Run the engine for the length of a ``with`` block.
+
+    ``run_clock`` False: nothing is published until ``tick`` is called. ``at_step``:
+    see ``ledger.publish``. Raises WriterBusy, RolledBack, StorageFailed.
+    """
+    with hold_writer_lock(environment.data):
+        engine = _make_engine(environment, clock or SystemClock(), at_step)
+        services = engine.services
+        try:
+            services.ledger.start()
+            services.issuer.start()
+            services.desk.start()
+            _load_campaigns(engine)
+            ticker = threading.Thread(
+                target=_tick_for_ever, args=(engine,), name="clock", daemon=True
+            )
+            if run_clock:
+                ticker.start()
+            yield engine
+        finally:
+            engine.stopping.set()
+            if run_clock and ticker.is_alive():
+                ticker.join(timeout=30)
+            services.desk.stop()
+            services.issuer.stop()
+            services.ledger.stop()
+            connection.close()
+
+
+def _make_engine(
+    environment: Environment, clock: Clock, at_step: Callable[[str], None]
+) -> Engine:
+    failures: list[BaseException] = []
+
+    def on_failure(error: BaseException) -> None:
+        failures.append(error)
+        log.critical("STOPPED: %s. Intake is closed; restart after mending.", error)
+
+    def on_mail_failure(error: MailNotSent) -> None:
+        log.warning("a confirmation mail was not sent: %s", error)
+
+    keystore = open_keystore(environment)
+    ledger = Ledger(
+        folder=environment.data,
+        public=environment.public,
+        keystore=keystore,
+        on_shown=keep_shown_records,
+        on_failure=on_failure,
+        at_step=at_step,
+    )
+    issuer = Issuer(
+        folder=make_private_folder(environment.data / "issuance"),
+        keystore=keystore,
+        on_failure=on_failure,
+    )
+    facts = make_facts(environment)
+    desk = EligibilityDesk(
+        issuer=issuer,
+        sender=make_sender(environment),
+        render=make_renderer(host=facts.host, base_url=facts.base_url),
+        on_mail_failure=on_mail_failure,
+    )
+    services = Services(
+        clock=clock,
+        ledger=ledger,
+        issuer=issuer,
+        desk=desk,
+        intake=Intake(),
+        settings=facts,
+        book=SigningBook(ledger),
+    )
+    return Engine(
+        environment=environment,
+        services=services,
+        keystore=keystore,
+        failures=failures,
+    )
+
+
+def _load_campaigns(engine: Engine) -> None:
+    services = engine.services
+    for campaign in list_all_campaigns():
+        if campaign.origin not in services.ledger.logs:
+            continue
+        if campaign.state is CampaignState.DRAFT:
+            # Opening was cut off half-way; `campaign open` takes it up again.
+            continue
+        services.book.add(campaign)
+        load_version(
+            issuer=services.issuer,
+            origin=campaign.origin,
+            path=campaign.path,
+            gone=_are_keys_gone(campaign),
+            closing=campaign.state is CampaignState.CLOSING,
+        )
+
+
+def _are_keys_gone(campaign: Campaign) -> bool:
+    closing = find_closing(campaign_id=campaign.id)
+    return closing is not None and closing.keys_destroyed
+
+
+def _tick_for_ever(engine: Engine) -> None:
+    """The clock's outer loop: once a second, until told to stop."""
+    try:
+        while not engine.stopping.wait(_until_next_second()):
+            if engine.failures:
+                return
+            try:
+                engine.tick(engine.services.clock.now())
+            except StorageFailed:
+                # The writer has recorded it and stopped; so does the clock.
+                return
+            except (UndersignedError, DatabaseError) as error:
+                # One campaign's refusal, or a locked pages database: next second.
+                log.error("the clock could not finish its round: %s", error)
+    finally:
+        connection.close()
+
+
+def _until_next_second() -> float:
+    return 1.0 - time.time() % 1.0

@@ -1,0 +1,91 @@
+"""Who delivers mail: the mailbox page in demo and development, SMTP in production."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+from email.utils import make_msgid
+from urllib.parse import unquote, urlsplit
+
+from undersigned.config.env import Environment, SettingNotValid
+from undersigned.eligibility.data import Mail
+from undersigned.eligibility.desk import Mailbox, MailNotSent, MailSender
+
+TIMEOUT_SECONDS = 30
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+class NoMail:
+    """Refuses every mail: production without a mail server."""
+
+    def send(self, mail: Mail) -> None:
+        """Raise MailNotSent."""
+        raise MailNotSent("UNDERSIGNED_SMTP_URL is not set", permanent=True)
+
+
+class SmtpSender:
+    """Sends by SMTP, one connection a mail.
+
+    Certificates are verified. The mail server sees address, time and our host; so
+    does everything on the way: PROTOCOL §1 promises nothing about mail.
+    """
+
+    def __init__(self, url: str, *, mail_from: str) -> None:
+        """Read the URL. Raises SettingNotValid."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise SettingNotValid(
+                "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
+            )
+        self._scheme = parts.scheme
+        self._host = parts.hostname
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._user = unquote(parts.username) if parts.username else None
+        self._password = unquote(parts.password) if parts.password else ""
+        self._from = mail_from
+
+    def send(self, mail: Mail) -> None:
+        """Send one mail. Raises MailNotSent."""
+        message = EmailMessage()
+        message["From"] = self._from
+        message["To"] = mail.to
+        message["Subject"] = mail.subject
+        message["Auto-Submitted"] = "auto-generated"
+        message["Content-Language"] = mail.language
+        # Random, and of the sender's domain: the default names this machine.
+        message["Message-ID"] = make_msgid(domain=self._from.rpartition("@")[2])
+        message.set_content(mail.body)
+        try:
+            with self._connect() as server:
+                if self._user is not None:
+                    server.login(self._user, self._password)
+                server.send_message(message)
+        except smtplib.SMTPResponseException as error:
+            # The server's text may repeat the address: only its code is passed on.
+            raise MailNotSent(
+                f"the mail server answered {error.smtp_code}",
+                permanent=error.smtp_code >= 500,
+            ) from None
+        except smtplib.SMTPRecipientsRefused:
+            raise MailNotSent("the recipient was refused", permanent=True) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise MailNotSent(type(error).__name__, permanent=False) from None
+
+    def _connect(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if self._scheme == "smtps":
+            return smtplib.SMTP_SSL(
+                self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
+            )
+        server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        if self._scheme == "smtp+starttls":
+            server.starttls(context=context)
+        return server
+
+
+def make_sender(environment: Environment) -> MailSender:
+    """Return the sender the environment asks for. Raises SettingNotValid."""
+    if environment.smtp_url:
+        return SmtpSender(environment.smtp_url, mail_from=environment.mail_from)
+    return NoMail() if environment.mode == "production" else Mailbox()

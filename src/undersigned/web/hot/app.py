@@ -1,0 +1,83 @@
+"""The front of the process: which requests the signing path takes, and which Django."""
+
+from __future__ import annotations
+
+from undersigned.kernel.errors import UndersignedError
+from undersigned.web.hot.files import Files, is_log_file
+from undersigned.web.hot.sign import SigningPaths
+from undersigned.web.hot.wire import (
+    ASGIApp,
+    ClientGone,
+    MethodNotTaken,
+    NothingHere,
+    Receive,
+    Scope,
+    Send,
+    answer,
+)
+from undersigned.web.shared.problem import problem
+from undersigned.web.shared.services import Services
+
+
+class HotApp:
+    """Raw ASGI in front of ``behind`` (Django).
+
+    ``prefix_static``: where the site's own files are asked for, ``static/``.
+    """
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        files: Files,
+        behind: ASGIApp,
+        prefix_static: str = "static/",
+    ) -> None:
+        self._services = services
+        self._files = files
+        self._behind = behind
+        self._prefix_static = prefix_static
+        self._signing = SigningPaths(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._behind(scope, receive, send)
+            return
+        path = scope["path"][1:]
+        try:
+            if path.startswith("c/"):
+                taken = await self._handle_campaign(path, scope, receive, send)
+            elif path.startswith(self._prefix_static):
+                name = path[len(self._prefix_static) :]
+                await self._files.send_static(scope, send, name)
+                taken = True
+            else:
+                taken = False
+        except UndersignedError as error:
+            status, body, headers = problem(error)
+            if isinstance(error, MethodNotTaken):
+                headers.append((b"allow", str(error.data["allowed"]).encode()))
+            await answer(send, status, body, headers, head=scope["method"] == "HEAD")
+            return
+        except ClientGone:
+            return
+        if not taken:
+            scope["undersigned"] = self._services
+            await self._behind(scope, receive, send)
+
+    async def _handle_campaign(
+        self, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> bool:
+        base, _slash, action = path.rpartition("/")
+        if self._signing.takes(action):
+            book_entry = self._services.book.find(base)
+            if book_entry is None:
+                raise NothingHere()
+            await self._signing.handle(action, book_entry, scope, receive, send)
+            return True
+        if is_log_file(path):
+            await self._files.send_log_file(scope, send, path)
+            return True
+        # ``/c/ID`` and ``/c/ID/`` are for people: Django sends them to a language.
+        return False

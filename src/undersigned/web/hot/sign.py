@@ -1,0 +1,288 @@
+"""issue, sign, receipt and withdraw (PROTOCOL §8), as raw ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from undersigned.credentials.operations import issue
+from undersigned.kernel.errors import NotFound, Unavailable, UndersignedError
+from undersigned.signatures.book import BookEntry
+from undersigned.signatures.data import Pooled
+from undersigned.signatures.operations.redeem import (
+    SignatureMalformed,
+    SignRequest,
+    redeem,
+)
+from undersigned.signatures.operations.withdraw import withdraw_signature
+from undersigned.signatures.queries import find_signature_receipt
+from undersigned.web.hot.wire import (
+    NO_STORE,
+    BodyNotValid,
+    MethodNotTaken,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    find_header,
+    read_body,
+    require_media_type,
+)
+from undersigned.web.shared.services import Services
+
+Result = TypeVar("Result")
+
+ISSUE_LIMIT_BYTES = 1024
+SIGN_LIMIT_BYTES = 16_384
+SMALL_LIMIT_BYTES = 1024
+
+
+class TicketMissing(BodyNotValid):
+    """The request carries no ``Authorization: Ticket …``."""
+
+    code: ClassVar[str] = "ticket-missing"
+
+
+class ReceiptNotReady(NotFound):
+    """Not published yet, or not known: nobody is told which."""
+
+    code: ClassVar[str] = "receipt-not-ready"
+
+
+class SignBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of ``POST c/ID/sign``; every member must be there."""
+
+    key_index: int
+    stance: int
+    public_hash: str
+    withdraw_hash: str
+    r: str
+    authenticator: str
+    public: dict[str, str] | None
+    salt: str | None
+
+
+class NonceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of ``POST c/ID/receipt``."""
+
+    nonce: str
+
+
+class WithdrawBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of ``POST c/ID/withdraw``."""
+
+    nonce: str
+    w: str
+
+
+class PromiseAnswer(msgspec.Struct):
+    """The JSON answer of ``POST c/ID/sign``."""
+
+    promise: str
+
+
+_sign_decoder = msgspec.json.Decoder(SignBody)
+_nonce_decoder = msgspec.json.Decoder(NonceBody)
+_withdraw_decoder = msgspec.json.Decoder(WithdrawBody)
+_promise_encoder = msgspec.json.Encoder()
+_JSON = (b"content-type", b"application/json")
+
+
+def decode_base64url(text: str, *, member: str, length: int) -> bytes:
+    """Return the bytes of unpadded base64url. Raises SignatureMalformed."""
+    try:
+        data = base64.b64decode(
+            text + "=" * (-len(text) % 4), altchars=b"-_", validate=True
+        )
+    except (binascii.Error, ValueError):
+        raise SignatureMalformed(member=member) from None
+    if len(data) != length:
+        raise SignatureMalformed(member=member)
+    return data
+
+
+def parse_sign_body(body: bytes) -> SignRequest:
+    """Return the request in a JSON body. Raises BodyNotValid, SignatureMalformed."""
+    try:
+        found = _sign_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BodyNotValid(problem=str(error)) from None
+    if not 0 <= found.key_index <= 0xFFFF:
+        raise SignatureMalformed(member="key_index")
+    salt = found.salt
+    return SignRequest(
+        key_index=found.key_index,
+        stance=found.stance,
+        public_hash=decode_base64url(
+            found.public_hash, member="public_hash", length=32
+        ),
+        withdraw_hash=decode_base64url(
+            found.withdraw_hash, member="withdraw_hash", length=32
+        ),
+        r=decode_base64url(found.r, member="r", length=32),
+        authenticator=decode_base64url(
+            found.authenticator, member="authenticator", length=256
+        ),
+        public=found.public,
+        salt=(
+            None if salt is None else decode_base64url(salt, member="salt", length=32)
+        ),
+    )
+
+
+class SigningPaths:
+    """The four addresses that take something, over one set of services."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._handlers = {
+            "issue": self._issue,
+            "sign": self._sign,
+            "receipt": self._receipt,
+            "withdraw": self._withdraw,
+        }
+
+    def takes(self, action: str) -> bool:
+        """Say whether ``action`` is one of them."""
+        return action in self._handlers
+
+    async def handle(
+        self,
+        action: str,
+        book_entry: BookEntry,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer, or raise an UndersignedError."""
+        if scope["method"] != "POST":
+            raise MethodNotTaken(allowed="POST")
+        await self._handlers[action](book_entry, scope, receive, send)
+
+    async def _issue(
+        self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        require_media_type(scope, b"application/private-token-request")
+        scheme, _space, ticket = (
+            (find_header(scope, b"authorization") or b"")
+            .decode("latin-1")
+            .partition(" ")
+        )
+        if scheme.lower() != "ticket" or not ticket:
+            raise TicketMissing()
+        body = await read_body(scope, receive, limit=ISSUE_LIMIT_BYTES)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
+
+        def settle(result: bytes | UndersignedError) -> None:
+            if future.done():
+                return
+            if isinstance(result, UndersignedError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        issue(
+            issuer=self._services.issuer,
+            origin=book_entry.campaign.origin,
+            ticket=ticket.strip(),
+            request=body,
+            at=self._services.clock.now(),
+            done=lambda result: _call_soon(loop, settle, result),
+        )
+        signed = await future
+        await answer(
+            send,
+            200,
+            signed,
+            [(b"content-type", b"application/private-token-response"), NO_STORE],
+        )
+
+    async def _sign(
+        self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        require_media_type(scope, b"application/json")
+        body = await read_body(scope, receive, limit=SIGN_LIMIT_BYTES)
+        request = parse_sign_body(body)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Pooled] = loop.create_future()
+
+        def settle(result: Pooled | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        redeem(
+            book=self._services.book,
+            book_entry=book_entry,
+            request=request,
+            at=self._services.clock.now(),
+            done=lambda result: _call_soon(loop, settle, result),
+        )
+        pooled = await future
+        data = _promise_encoder.encode(PromiseAnswer(pooled.promise.decode()))
+        await answer(send, 200, data, [_JSON, NO_STORE])
+
+    async def _receipt(
+        self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        require_media_type(scope, b"application/json")
+        body = await read_body(scope, receive, limit=SMALL_LIMIT_BYTES)
+        try:
+            found = _nonce_decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BodyNotValid(problem=str(error)) from None
+        nonce = decode_base64url(found.nonce, member="nonce", length=32)
+        receipt = await asyncio.to_thread(
+            find_signature_receipt,
+            book=self._services.book,
+            book_entry=book_entry,
+            nonce=nonce,
+        )
+        if receipt is None:
+            seconds = book_entry.log.settings.interval_seconds
+            raise ReceiptNotReady(retry_after_seconds=seconds)
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE]
+        await answer(send, 200, receipt, headers)
+
+    async def _withdraw(
+        self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        require_media_type(scope, b"application/json")
+        body = await read_body(scope, receive, limit=SMALL_LIMIT_BYTES)
+        try:
+            found = _withdraw_decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BodyNotValid(problem=str(error)) from None
+        nonce = decode_base64url(found.nonce, member="nonce", length=32)
+        w = decode_base64url(found.w, member="w", length=32)
+        await asyncio.to_thread(
+            withdraw_signature,
+            book=self._services.book,
+            book_entry=book_entry,
+            nonce=nonce,
+            w=w,
+        )
+        await answer(send, 200, b"{}", [_JSON, NO_STORE])
+
+
+def _call_soon(
+    loop: asyncio.AbstractEventLoop,
+    settle: Callable[[Result], None],
+    result: Result,
+) -> None:
+    """Hand a result from a store's thread to the event loop, if it still runs."""
+    try:
+        loop.call_soon_threadsafe(settle, result)
+    except RuntimeError as error:
+        # The loop was closed while the commit ran: the client retries elsewhere.
+        if not loop.is_closed():
+            raise Unavailable() from error

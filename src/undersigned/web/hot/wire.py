@@ -1,0 +1,109 @@
+"""Reading requests and writing answers in plain ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, ClassVar, TypeAlias
+
+from undersigned.kernel.errors import NotFound, Refused
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+SAFE: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"no-store")
+
+
+class BodyTooLarge(Refused):
+    """More bytes than this address reads."""
+
+    code: ClassVar[str] = "body-too-large"
+
+
+class BodyNotValid(Refused):
+    """Not the JSON, or not the bytes, that this address reads."""
+
+    code: ClassVar[str] = "body-not-valid"
+
+
+class MediaTypeWrong(Refused):
+    """The request names another media type."""
+
+    code: ClassVar[str] = "media-type-wrong"
+
+
+class MethodNotTaken(Refused):
+    """This address does not take this method."""
+
+    code: ClassVar[str] = "method-not-taken"
+
+
+class NothingHere(NotFound):
+    """No such address."""
+
+    code: ClassVar[str] = "nothing-here"
+
+
+class ClientGone(Exception):
+    """The client hung up before its body was complete."""
+
+
+def find_header(scope: Scope, name: bytes) -> bytes | None:
+    """Return the value of a header (lower-case name), or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """Return the whole body. Raises BodyTooLarge, ClientGone."""
+    length = find_header(scope, b"content-length")
+    if length is not None and (not length.isdigit() or int(length) > limit):
+        raise BodyTooLarge(limit_bytes=limit)
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGone()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone()
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise BodyTooLarge(limit_bytes=limit)
+    if len(body) > limit:
+        raise BodyTooLarge(limit_bytes=limit)
+    return body
+
+
+def require_media_type(scope: Scope, wanted: bytes) -> None:
+    """Raise MediaTypeWrong unless the content type is ``wanted``."""
+    given = (find_header(scope, b"content-type") or b"").split(b";")[0].strip().lower()
+    if given != wanted:
+        raise MediaTypeWrong(wanted=wanted.decode())
+
+
+async def answer(
+    send: Send, status: int, body: bytes, headers: Headers, *, head: bool = False
+) -> None:
+    """Send one whole answer; ``head`` leaves the body out."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                *headers,
+                *SAFE,
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,210 @@
+"""Builders of the reading pages: one value for each, joined from several reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from django.utils.functional import Promise
+
+from undersigned.campaigns.data import Campaign
+from undersigned.kernel.errors import Refused
+from undersigned.signatures import queries
+from undersigned.signatures.book import BookEntry
+from undersigned.signatures.data import Count, PublishedRemoval
+from undersigned.web.public import chart, words
+from undersigned.web.shared import locale
+from undersigned.web.shared.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """A campaign in the list."""
+
+    campaign: Campaign
+    count: Count
+    mode: str | Promise
+    html_lang: str
+    is_open: bool
+    is_split: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A named part of a count. ``code``: the class or stance it stands for."""
+
+    code: str
+    name: str | Promise
+    checked: str | Promise
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRow:
+    """A removal with its reason in words."""
+
+    index: int
+    signatures: int
+    words: str
+    approvers: tuple[str, ...]
+    case_sha256: str
+
+
+def is_open(campaign: Campaign) -> bool:
+    """Whether the page offers signing. The domain decides again when one signs."""
+    return str(campaign.state) == "open"
+
+
+class CampaignNotTaking(Refused):
+    """The campaign takes no signatures and no withdrawals."""
+
+    code: ClassVar[str] = "campaign-not-open"
+
+
+def find_entry(services: Services, campaign: Campaign) -> BookEntry:
+    """Return the campaign's entry in the signing book. Raises CampaignNotTaking."""
+    found = services.book.find(campaign.path)
+    if found is None:
+        raise CampaignNotTaking(campaign=campaign.id)
+    return found
+
+
+def text_language(campaign: Campaign) -> str:
+    """Return the ``lang`` attribute of the campaign's own words."""
+    return locale.html_code(campaign.language)
+
+
+def make_list_row(services: Services, campaign: Campaign) -> ListRow:
+    """Return the campaign with its present count."""
+    return ListRow(
+        campaign=campaign,
+        count=queries.get_count(ledger=services.ledger, origin=campaign.origin),
+        mode=words.MODES[str(campaign.mode)],
+        html_lang=text_language(campaign),
+        is_open=is_open(campaign),
+        is_split=len(campaign.stances) > 1,
+    )
+
+
+def say_waiting(campaign: Campaign, count: Count) -> int:
+    """Return how many wait to be published, as far as it may be told.
+
+    In the slower modes only whole crowds: a number that grew by one while someone was
+    watched at a keyboard would tell that they signed.
+    """
+    if str(campaign.mode) == "standard":
+        return count.waiting
+    return count.waiting // campaign.k * campaign.k
+
+
+def make_classes(campaign: Campaign, count: Count) -> list[Part]:
+    """Return the standing signatures of each class offered, the open one last."""
+    ordered = sorted(campaign.classes, key=lambda code: code == "open")
+    return [
+        Part(
+            code,
+            words.CLASSES[code].name,
+            words.CLASSES[code].checked,
+            count.by_class.get(code, 0),
+        )
+        for code in ordered
+    ]
+
+
+def make_stances(campaign: Campaign, count: Count) -> list[Part]:
+    """Return the net count split by stance; empty where all signatures are for."""
+    if len(campaign.stances) < 2:
+        return []
+    return [
+        Part(code, words.STANCES[code], "", count.by_stance.get(code, 0))
+        for code in campaign.stances
+    ]
+
+
+def make_removals(found: Sequence[PublishedRemoval]) -> list[RemovalRow]:
+    """Return the removals, newest first."""
+    return [
+        RemovalRow(
+            index=removal.index,
+            signatures=removal.signatures,
+            words=words.reason_words(removal.reason),
+            approvers=tuple(removal.approvers),
+            case_sha256=removal.case_sha256,
+        )
+        for removal in sorted(found, key=lambda removal: -removal.index)
+    ]
+
+
+def make_growth(
+    services: Services,
+    campaign: Campaign,
+    removals: Sequence[PublishedRemoval],
+    language: str,
+) -> dict[str, object]:
+    """Return chart, falls, holes and table as the growth templates read them."""
+    points = queries.list_growth(ledger=services.ledger, origin=campaign.origin)
+    holes = list(campaign.replay.holes) if campaign.replay else []
+    falls = chart.find_falls(points, removals)
+    drawn = chart.make_chart(points, falls=falls, holes=holes, language=language)
+    return {
+        "chart": drawn,
+        "falls": [
+            {
+                "number": fall.number,
+                "at": fall.at,
+                "drop": fall.drop,
+                "removals": make_removals(fall.removals),
+            }
+            for fall in falls
+        ],
+        "holes": holes,
+        "rows": chart.make_rows(points, falls, holes),
+        "total": len(points),
+        "top": chart.TOP,
+        "plot": chart.PLOT,
+        "bottom": chart.TOP + chart.PLOT,
+        "gap_y": chart.TOP + chart.PLOT // 2,
+    }
+
+
+def make_commands(services: Services, campaign: Campaign) -> list[str]:
+    """Return the exact commands that recount this campaign from outside."""
+    base = services.settings.base_url
+    return [
+        f"undersigned-verify audit {base}/{campaign.path}",
+        f"curl -s {base}/{campaign.path}/statement | sha256sum",
+    ]
+
+
+def make_campaign_page(
+    services: Services, campaign: Campaign, *, language: str
+) -> dict[str, object]:
+    """Return everything the campaign page shows."""
+    ledger, origin = services.ledger, campaign.origin
+    count = queries.get_count(ledger=ledger, origin=origin)
+    removals = queries.list_removals(ledger=ledger, origin=origin)
+    return {
+        **make_frame(campaign, language=language),
+        "count": count,
+        "waiting": say_waiting(campaign, count),
+        "classes": make_classes(campaign, count),
+        "stances": make_stances(campaign, count),
+        "has_open": "open" in campaign.classes,
+        "removals": removals,
+        "removed": sum(removal.signatures for removal in removals),
+        "commands": make_commands(services, campaign),
+        **make_growth(services, campaign, removals, language),
+    }
+
+
+def make_frame(campaign: Campaign, *, language: str) -> dict[str, object]:
+    """Return what every page about one campaign says of it."""
+    return {
+        "campaign": campaign,
+        "state": words.STATES[str(campaign.state)],
+        "mode": words.MODES[str(campaign.mode)],
+        "is_open": is_open(campaign),
+        "text_lang": text_language(campaign),
+        "other_language": not language.startswith(campaign.language.split("-")[0]),
+    }

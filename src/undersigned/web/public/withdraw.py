@@ -1,0 +1,68 @@
+"""Withdrawing one's own signature, with the receipt or with number and key."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_http_methods
+
+from undersigned.campaigns.data import Campaign
+from undersigned.kernel.errors import Refused
+from undersigned.signatures.operations.withdraw import withdraw_signature
+from undersigned.web.public import sign_pages
+from undersigned.web.public.campaign_page import CampaignNotTaking, find_entry, is_open
+from undersigned.web.public.campaigns import find_shown
+from undersigned.web.public.forms import WithdrawForm
+from undersigned.web.public.receipt_check import ReceiptNotOurs, check_receipt
+from undersigned.web.shared.services import Services, require_turn, services
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def withdraw(request: HttpRequest, campaign_id: str) -> HttpResponse:
+    """Withdraw a signature; final, and public as an entry without a person."""
+    here, campaign = services(request), find_shown(campaign_id)
+    if request.method != "POST":
+        return _page(request, campaign, WithdrawForm())
+    if not is_open(campaign):
+        raise CampaignNotTaking(campaign=campaign.id)
+    require_turn(request)
+    form = WithdrawForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return _page(request, campaign, form)
+    try:
+        nonce, w = _find_secret(here, campaign, form)
+        withdraw_signature(
+            book=here.book, book_entry=find_entry(here, campaign), nonce=nonce, w=w
+        )
+    except Refused as error:
+        return _page(request, campaign, form, refused=error)
+    return sign_pages.render_step(request, "withdraw/done", campaign, {})
+
+
+def _find_secret(
+    here: Services, campaign: Campaign, form: WithdrawForm
+) -> tuple[bytes, bytes]:
+    """Return nonce and w. Raises ReceiptNotValid, ReceiptNotOurs."""
+    data = form.cleaned_data["data"]
+    if not data:
+        return form.cleaned_data["nonce"], form.cleaned_data["w"]
+    found = check_receipt(here, data)
+    if found.campaign.origin != campaign.origin:
+        raise ReceiptNotOurs(origin=found.campaign.origin)
+    return found.nonce, found.w
+
+
+def _page(
+    request: HttpRequest,
+    campaign: Campaign,
+    form: WithdrawForm,
+    *,
+    refused: Refused | None = None,
+) -> HttpResponse:
+    by_hand = bool(form.is_bound and (form["nonce"].value() or form["w"].value()))
+    context: dict[str, object] = {"form": form, "by_hand": by_hand}
+    response = sign_pages.render_step(
+        request, "withdraw/form", campaign, context, refused=refused
+    )
+    if form.errors:
+        response.status_code = 400
+    return response

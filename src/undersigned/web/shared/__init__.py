@@ -1,0 +1,1 @@
+"""What the audiences share: errors as pages, headers, languages, forms in stages."""

@@ -1,0 +1,93 @@
+"""Headers on every page, and the refusal of requests that another site makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from django.http import HttpRequest, HttpResponse
+
+from undersigned.kernel.errors import NotAllowed, UndersignedError
+from undersigned.web.shared.errors import error_page, status_page
+
+Next = Callable[[HttpRequest], HttpResponse]
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: dict[str, str] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "camera=(), microphone=(), geolocation=(), browsing-topics=(), payment=()"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer, whoever makes it; the raw ASGI path sends the same ones."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class CrossSiteRequest(NotAllowed):
+    """A form here was sent by a page of another site."""
+
+    code: ClassVar[str] = "cross-site"
+
+
+def is_cross_site(request: HttpRequest) -> bool:
+    """Whether another site made the browser send this.
+
+    There are no cookies here, so such a request would carry nobody's authority; it is
+    refused so that no page can spend a visitor's address or rate limit. ``none`` is a
+    reload or a typed address. A browser that sends no ``Sec-Fetch-Site`` (old, or on
+    plain HTTP) sends ``Origin: null`` from our own pages too, because they send no
+    referrer: such a request passes.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin", "null")
+    return origin != "null" and origin != f"{request.scheme}://{request.get_host()}"
+
+
+def security_headers(get_response: Next) -> Next:
+    """Put HEADERS on every answer and keep what is not a public page out of stores."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        for name, value in HEADERS.items():
+            response.setdefault(name, value)
+        response.setdefault("Cache-Control", "no-store")
+        return response
+
+    return middleware
+
+
+class DomainErrors:
+    """Turn a domain error, a cross-site POST or a bare 405 into its page."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.method not in _SAFE and is_cross_site(request):
+            return error_page(request, CrossSiteRequest())
+        response = self.get_response(request)
+        if response.status_code == 405 and not response.content:
+            page = status_page(request, 405)
+            page["Allow"] = response.get("Allow", "")
+            return page
+        return response
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponse | None:
+        """Show anticipated errors; let everything else bubble up to be logged."""
+        if isinstance(exception, UndersignedError):
+            return error_page(request, exception)
+        return None

@@ -1,0 +1,61 @@
+"""Numbers, days, instants and spans as the reader's language writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+
+from undersigned.web.shared import locale
+
+register = template.Library()
+
+
+def _language() -> str:
+    return get_language() or "en"
+
+
+@register.filter
+def number(value: int) -> str:
+    """Write a whole number."""
+    return locale.say_number(value, _language())
+
+
+@register.filter
+def day(value: date) -> SafeString:
+    """Write a day with its year."""
+    said = locale.say_day(value, _language())
+    return format_html('<time datetime="{}">{}</time>', value.isoformat(), said)
+
+
+def _machine(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+@register.filter
+def moment(value: datetime) -> SafeString:
+    """Write an instant to the minute, with its year and zone."""
+    said = locale.say_moment(value, _language())
+    return format_html('<time datetime="{}">{}</time>', _machine(value), said)
+
+
+@register.filter
+def short_moment(value: datetime) -> SafeString:
+    """Write an instant for a column whose head names year and zone."""
+    said = locale.say_moment(value, _language(), short=True)
+    return format_html('<time datetime="{}">{}</time>', _machine(value), said)
+
+
+@register.filter
+def span(seconds: int) -> str:
+    """Write a length of time."""
+    return locale.say_span(seconds, _language())
+
+
+@register.filter
+def short_hash(value: str) -> str:
+    """Write the two ends of a digest, enough to compare by eye."""
+    return f"{value[:8]}…{value[-8:]}" if len(value) > 20 else value
