@@ -14,7 +14,7 @@ in quarantine), so a byte is enough.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -441,7 +441,7 @@ class LogState:
             case leaf.Release(release_key=int(key_index)):
                 self.keys[key_index].decided = State.STANDING
 
-    def totals(self) -> dict[str, object]:
+    def totals(self) -> dict[str, Any]:
         """Return the members of count.json but origin, tree_size and root_hash."""
         by_class = dict.fromkeys(CLASS_NAMES.values(), 0)
         by_stance = dict.fromkeys(STANCE_NAMES.values(), 0)

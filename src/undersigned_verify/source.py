@@ -85,9 +85,10 @@ class DirectorySource:
         except OSError as error:
             raise Unreadable(f"{self.name}/{path}: {error.strerror}") from error
         with open(handle, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
                 raise Unreadable(f"{self.name}/{path} is not a regular file.")
-            return _read_limited(file, limit, path)
+            return _read_limited(file, limit, path, found.st_size + 1)
 
     def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | None]:
         """Read files one after another."""
@@ -118,15 +119,16 @@ def _size_of(name: str) -> int:
         raise Fault("checkpoint-size", path=f"checkpoints/{name}") from fault
 
 
-def _read_limited(file: IO[bytes], limit: int, path: str) -> bytes:
+def _read_limited(file: IO[bytes], limit: int, path: str, step: int) -> bytes:
+    """Read to the end in steps, so that memory follows what is there, not the limit."""
     parts = []
     left = limit + 1
-    while left > 0 and (part := file.read(left)):
+    while left > 0 and (part := file.read(min(left, step))):
         parts.append(part)
         left -= len(part)
     if left <= 0:
         raise Fault("file-too-large", path=path)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class _SameHost(HTTPRedirectHandler):
@@ -183,7 +185,7 @@ class HTTPSource:
         for attempt in range(TRIES):
             try:
                 with self._opener.open(url, timeout=TIMEOUT_SECONDS) as answer:
-                    return _read_limited(answer, limit, path)
+                    return _read_limited(answer, limit, path, 1 << 17)
             except HTTPError as error:
                 if error.code in (404, 410):
                     return None

@@ -24,12 +24,9 @@ class User(AbstractBaseUser):
     handle = models.CharField(max_length=40, unique=True)
     is_active = models.BooleanField(default=True)
     # Which day somebody was last here is enough; AbstractBaseUser keeps the second.
-    last_login = None  # type: ignore[assignment]  # Django's way to drop the column
+    last_login = None  # Django's way to drop the column
 
     objects: ClassVar[UserAccounts] = UserAccounts()
 
     USERNAME_FIELD = "handle"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
-
-    def __str__(self) -> str:
-        return self.handle

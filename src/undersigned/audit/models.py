@@ -20,6 +20,3 @@ class AuditEntry(models.Model):
 
     class Meta:
         ordering = ("number",)
-
-    def __str__(self) -> str:
-        return f"{self.number} {self.kind}"

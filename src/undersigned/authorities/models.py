@@ -23,6 +23,3 @@ class Office(models.Model):
                 fields=("name", "jurisdiction"), name="office_name_in_jurisdiction"
             )
         ]
-
-    def __str__(self) -> str:
-        return self.name

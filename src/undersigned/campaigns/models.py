@@ -9,7 +9,9 @@ from django.db import models
 from undersigned.campaigns.data import CampaignState, PublicationMode
 
 
-def _choices(values: type[CampaignState] | type[PublicationMode]) -> list[tuple[str, str]]:
+def _choices(
+    values: type[CampaignState] | type[PublicationMode],
+) -> list[tuple[str, str]]:
     return [(str(value), str(value)) for value in values]
 
 
@@ -27,9 +29,6 @@ class Campaign(models.Model):
     created_on = models.DateField()
     opened_on = models.DateField(null=True)
     closes_on = models.DateField(null=True)
-
-    def __str__(self) -> str:
-        return self.title
 
 
 class StatementVersion(models.Model):
@@ -57,9 +56,6 @@ class StatementVersion(models.Model):
             )
         ]
 
-    def __str__(self) -> str:
-        return self.origin
-
 
 class AddressedOffice(models.Model):
     """An office the demand is addressed to, in the order the organiser gave."""
@@ -78,9 +74,6 @@ class AddressedOffice(models.Model):
             )
         ]
 
-    def __str__(self) -> str:
-        return f"{self.campaign_id} → {self.office_id}"
-
 
 class Closing(models.Model):
     """A closing under way, with its clock."""
@@ -92,9 +85,6 @@ class Closing(models.Model):
     retries_until = models.DateTimeField()
     redeem_until = models.DateTimeField()
     keys_destroyed = models.BooleanField(default=False)
-
-    def __str__(self) -> str:
-        return f"closing of {self.campaign_id}"
 
 
 class ReplaySource(models.Model):
@@ -112,6 +102,3 @@ class ReplaySource(models.Model):
     # How many points of the series are done; written after each point.
     points_done = models.PositiveIntegerField(default=0)
     series_sha256 = models.CharField(max_length=64)
-
-    def __str__(self) -> str:
-        return f"replay for {self.campaign_id}"

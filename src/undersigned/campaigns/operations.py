@@ -196,9 +196,7 @@ def _require_sealed(campaign: Campaign, issuer: Issuer, accepted: bool) -> None:
         raise KeysMustBeSealed(campaign=campaign.id)
 
 
-def _make_log_settings(
-    campaign: Campaign, keys: list[tuple[int, int]]
-) -> LogSettings:
+def _make_log_settings(campaign: Campaign, keys: list[tuple[int, int]]) -> LogSettings:
     closes_at = None
     if campaign.closes_on is not None:
         day = datetime.fromordinal(campaign.closes_on.toordinal())

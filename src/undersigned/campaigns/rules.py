@@ -33,7 +33,14 @@ CLOCK_DEFAULT_MINUTES: Final = 30
 RETRIES: Final = timedelta(hours=1)
 REDEEM_GRACE: Final = timedelta(days=1)
 
-_TO: Final = {"en": "To", "zh-Hans": "致", "zh-Hant": "致", "ar": "إلى", "fr": "À", "es": "A"}
+_TO: Final = {
+    "en": "To",
+    "zh-Hans": "致",
+    "zh-Hant": "致",
+    "ar": "إلى",
+    "fr": "À",
+    "es": "A",
+}
 
 
 def can_change(old: CampaignState, new: CampaignState) -> bool:
@@ -48,9 +55,7 @@ def choose_interval_seconds(mode: PublicationMode, minutes: int) -> int:
     return minutes * 60
 
 
-def make_statement(
-    *, parts: list[tuple[str, str, str]], offices: list[Office]
-) -> str:
+def make_statement(*, parts: list[tuple[str, str, str]], offices: list[Office]) -> str:
     """Return the text that is signed, byte for byte.
 
     ``parts``: (language, title, text), the signed language first; every other language

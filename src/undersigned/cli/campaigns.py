@@ -62,7 +62,9 @@ def open_(arguments: argparse.Namespace, context: Context) -> int:
     )
     url = f"{context.environment.base_url}/{values['path']}/"
     values["url"] = url
-    print_result(arguments, values, f"open: {url}\nstatement sha256 {values['statement_sha256']}")
+    print_result(
+        arguments, values, f"open: {url}\nstatement sha256 {values['statement_sha256']}"
+    )
     return 0
 
 
@@ -112,7 +114,9 @@ def list_(arguments: argparse.Namespace, context: Context) -> int:
         }
         for campaign in list_all_campaigns()
     ]
-    text = "\n".join(f"{r['id']}  {r['state']:8} {r['mode']:8} {r['title']}" for r in rows)
+    text = "\n".join(
+        f"{r['id']}  {r['state']:8} {r['mode']:8} {r['title']}" for r in rows
+    )
     print_result(arguments, {"campaigns": rows}, text or "no campaigns yet")
     return 0
 

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published
 from undersigned.web.shared.services import Services
 
+Values: TypeAlias = dict[str, Any]
+
 
 class Facts(Protocol):
     """The settings a command may read (``config.env.Environment``)."""
 
     @property
-    def data(self) -> Path: ...  # noqa: D102 - the data directory
+    def data(self) -> Path: ...
 
     @property
-    def public(self) -> Path: ...  # noqa: D102 - root of the public files
+    def public(self) -> Path: ...
 
     @property
-    def host(self) -> str: ...  # noqa: D102 - issuer name
+    def host(self) -> str: ...
 
     @property
-    def base_url(self) -> str: ...  # noqa: D102 - as visitors type it
+    def base_url(self) -> str: ...
 
     @property
-    def mode(self) -> str: ...  # noqa: D102 - development, demo or production
+    def mode(self) -> str: ...
 
     @property
-    def passphrase(self) -> str | None: ...  # noqa: D102 - opens sealed secrets
+    def passphrase(self) -> str | None: ...
 
 
 class RunningEngine(Protocol):
     """The engine (``config.engine.Engine``)."""
 
     @property
-    def services(self) -> Services: ...  # noqa: D102 - the running parts
+    def services(self) -> Services: ...
 
     @property
-    def keystore(self) -> Keystore | None: ...  # noqa: D102 - None while locked
+    def keystore(self) -> Keystore | None: ...
 
     def enter_campaign(self, campaign: Campaign) -> None:
         """Make an opened campaign known to the signing path."""
@@ -57,6 +59,10 @@ class RunningEngine(Protocol):
     def settle_issuance(self, origin: str, at: datetime) -> None:
         """Leave no order of requests in the issuance file."""
         ...
+
+
+# A function of the engine and plain values that yields progress and returns a result.
+Job: TypeAlias = Callable[[RunningEngine, Values], Generator[Values, None, Values]]
 
 
 @dataclass(frozen=True, slots=True)

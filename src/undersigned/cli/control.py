@@ -15,36 +15,35 @@ import socketserver
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from django.db import connection
+from typing_extensions import override
 
-from undersigned.cli.context import Context, RunningEngine
-from undersigned.kernel.errors import StorageFailed, UndersignedError
+from undersigned.cli.context import Context, RunningEngine, Values
+from undersigned.cli.jobs import JOBS
+from undersigned.kernel.errors import (
+    Refused,
+    StorageFailed,
+    Unavailable,
+    UndersignedError,
+)
 
-Values: TypeAlias = dict[str, Any]
-Job: TypeAlias = Callable[[RunningEngine, Values], Generator[Values, None, Values]]
 OnProgress: TypeAlias = Callable[[Values], None]
 
 MAX_LINE_BYTES = 4 << 20
 
 
-class JobFailed(UndersignedError):
+class JobFailed(Refused):
     """A job failed in the server's process; ``job_code`` and ``text`` say why."""
 
     code: ClassVar[str] = "job-failed"
 
 
-class ServerUnreachable(UndersignedError):
+class ServerUnreachable(Unavailable):
     """The writer lock is held, and no control socket answers."""
 
     code: ClassVar[str] = "server-unreachable"
-
-
-def _job(name: str) -> Job:
-    from undersigned.cli.jobs import JOBS
-
-    return JOBS[name]
 
 
 def run_job(
@@ -57,16 +56,14 @@ def run_job(
     try:
         opened = context.open_engine(False)
         with opened as engine:
-            return _drive(_job(name)(engine, values), on_progress)
+            return _drive(JOBS[name](engine, values), on_progress)
     except UndersignedError as error:
         if error.code != "writer-busy":
             raise
     return _run_remotely(context.environment.data, name, values, on_progress)
 
 
-def _drive(
-    steps: Generator[Values, None, Values], on_progress: OnProgress
-) -> Values:
+def _drive(steps: Generator[Values, None, Values], on_progress: OnProgress) -> Values:
     try:
         while True:
             on_progress(next(steps))
@@ -112,6 +109,7 @@ def _run_remotely(
 
 
 class _Handler(socketserver.StreamRequestHandler):
+    @override
     def handle(self) -> None:
         """Run one job and stream its lines; a client that hangs up cancels it."""
         server = self.server
@@ -120,7 +118,7 @@ class _Handler(socketserver.StreamRequestHandler):
         raw = self.rfile.readline(MAX_LINE_BYTES)
         try:
             found = json.loads(raw)
-            steps = _job(found["job"])(server.engine, found["values"])
+            steps = JOBS[found["job"]](server.engine, found["values"])
             result = _drive(steps, lambda values: self._send({"progress": values}))
             self._send({"result": result})
         except BrokenPipeError:

@@ -12,8 +12,7 @@ from undersigned.campaigns.operations import begin_closing, open_campaign
 from undersigned.campaigns.queries import get_any_campaign
 from undersigned.campaigns.rules import REDEEM_GRACE, RETRIES
 from undersigned.cli.approver_keys import get_or_create
-from undersigned.cli.context import RunningEngine
-from undersigned.cli.control import Job, Values
+from undersigned.cli.context import Job, RunningEngine, Values
 from undersigned.credentials.operations import reopen_issuance
 from undersigned.eligibility.operations import make_invitation_codes
 from undersigned.kernel.actor import OPERATOR
@@ -91,9 +90,7 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
         sha256=LOST_RECORD_SHA256,
         at=services.clock.now(),
     )
-    reopen_issuance(
-        issuer=services.issuer, origin=campaign.origin, path=campaign.path
-    )
+    reopen_issuance(issuer=services.issuer, origin=campaign.origin, path=campaign.path)
     return {"id": campaign.id}
 
 

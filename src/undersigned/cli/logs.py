@@ -15,8 +15,8 @@ from undersigned_verify.note import parse_note
 
 from undersigned.audit.queries import count_entries, find_broken_entry
 from undersigned.campaigns.queries import get_any_campaign
-from undersigned.cli.context import Context
-from undersigned.cli.control import Values, run_job
+from undersigned.cli.context import Context, Values
+from undersigned.cli.control import run_job
 from undersigned.cli.output import Bar, print_result
 from undersigned.kernel.errors import Conflict, NotFound
 from undersigned.kernel.ids import CampaignId
@@ -43,11 +43,17 @@ def export_log(arguments: argparse.Namespace, context: Context) -> int:
     source = context.environment.public / campaign.path
     target = Path(arguments.dir) / campaign.path
     size = copy_log(source, target)
-    values = {"id": campaign.id, "dir": arguments.dir, "path": campaign.path, "size": size}
+    values = {
+        "id": campaign.id,
+        "dir": arguments.dir,
+        "path": campaign.path,
+        "size": size,
+    }
     print_result(
         arguments,
         values,
-        f"{size} leaves in {target}\ncheck it: undersigned-verify audit {arguments.dir}",
+        f"{size} leaves in {target}\n"
+        f"check it: undersigned-verify audit {arguments.dir}",
     )
     return 0
 
@@ -69,12 +75,8 @@ def copy_log(source: Path, target: Path) -> int:
     for kept in (source / "checkpoints").iterdir():
         if kept.name.isdigit() and int(kept.name) <= size:
             shutil.copyfile(kept, target / "checkpoints" / kept.name)
-    names = [
-        tile.tile_path(level, n, width) for level, n, width in tile.tiles_of(size)
-    ]
-    names += [
-        tile.tile_path("entries", n, width) for n, width in _list_bundles(size)
-    ]
+    names = [tile.tile_path(level, n, width) for level, n, width in tile.tiles_of(size)]
+    names += [tile.tile_path("entries", n, width) for n, width in _list_bundles(size)]
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
@@ -179,7 +181,11 @@ def run_replay(
 ) -> Values:
     """Run the replay job with its progress bar; return its result."""
     data = context.environment.data
-    keys = Path(approver_keys) if approver_keys else data.with_name(f"{data.name}-approvers")
+    keys = (
+        Path(approver_keys)
+        if approver_keys
+        else data.with_name(f"{data.name}-approvers")
+    )
     bar = Bar(unit=" signatures", label="replay", quiet=quiet)
 
     def report(values: Values) -> None:

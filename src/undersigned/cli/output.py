@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-Values = dict[str, Any]
+from undersigned.cli.context import Values
 
 
 def print_result(arguments: argparse.Namespace, values: Values, text: str) -> None:

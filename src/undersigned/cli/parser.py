@@ -7,6 +7,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+ID = "the campaign's id"
+APPROVER = "a pseudonym, published in the log"
+PROPOSAL = "made by `removal propose`"
+KEY_FILE = "the approver's own, outside the data directory"
+WORKERS = "processes (default: one a core)"
+
 Run = Callable[[argparse.Namespace, Any], int]
 
 
@@ -79,7 +85,7 @@ def _add_serving(nouns: Any) -> None:
         "make the demonstration campaign, replay its figures, recount it, and serve",
     )
     demo.add_argument("--bind", metavar="HOST:PORT", help="where to listen")
-    demo.add_argument("--workers", type=positive, help="processes for the replay")
+    demo.add_argument("--workers", type=positive, metavar="N", help=WORKERS)
     demo.add_argument("--no-serve", action="store_true", help="stop after the recount")
     demo.set_defaults(mode_preset="demo")
 
@@ -87,9 +93,9 @@ def _add_serving(nouns: Any) -> None:
 def _add_campaigns(nouns: Any) -> None:
     verbs = _group(nouns, "campaign", "create, open, list, show and close campaigns")
     create = _add(verbs, "create", "campaigns", "create", "record a draft from a file")
-    create.add_argument("file", metavar="FILE.toml")
+    create.add_argument("file", metavar="FILE.toml", help="see examples/")
     open_ = _add(verbs, "open", "campaigns", "open_", "freeze the text and open")
-    open_.add_argument("id", metavar="ID")
+    open_.add_argument("id", metavar="ID", help=ID)
     open_.add_argument(
         "--accept-unsealed-keys",
         action="store_true",
@@ -97,10 +103,15 @@ def _add_campaigns(nouns: Any) -> None:
     )
     _add(verbs, "list", "campaigns", "list_", "list every campaign, drafts too")
     show = _add(verbs, "show", "campaigns", "show", "show one with its text")
-    show.add_argument("id", metavar="ID")
+    show.add_argument("id", metavar="ID", help=ID)
     close = _add(verbs, "close", "campaigns", "close", "stop issuing, then close")
-    close.add_argument("id", metavar="ID")
-    close.add_argument("--reason", default="closed-by-organiser", metavar="CODE")
+    close.add_argument("id", metavar="ID", help=ID)
+    close.add_argument(
+        "--reason",
+        default="closed-by-organiser",
+        metavar="CODE",
+        help="published in the close leaf",
+    )
     close.add_argument(
         "--retries-minutes", type=not_negative, help="not in production (default 60)"
     )
@@ -114,65 +125,73 @@ def _add_campaigns(nouns: Any) -> None:
         "reopen_issuance",
         "issue again after the issuance file was lost; the log says so for ever",
     )
-    reopen.add_argument("id", metavar="ID")
+    reopen.add_argument("id", metavar="ID", help=ID)
     verbs = _group(nouns, "invitation", "codes to hand out")
     make = _add(verbs, "make", "campaigns", "invite", "print fresh codes")
-    make.add_argument("id", metavar="ID")
-    make.add_argument("--count", type=positive, default=20)
+    make.add_argument("id", metavar="ID", help=ID)
+    make.add_argument(
+        "--count", type=positive, default=20, help="how many (default 20)"
+    )
 
 
 def _add_moderation(nouns: Any) -> None:
     verbs = _group(nouns, "approver", "keys of those who approve removals")
     new = _add(verbs, "new", "moderation", "new_approver", "make a key file")
-    new.add_argument("id", metavar="ID", help="a pseudonym, published in the log")
-    new.add_argument("--key-file", required=True, metavar="FILE")
+    new.add_argument("id", metavar="ID", help=APPROVER)
+    new.add_argument("--key-file", required=True, metavar="FILE", help=KEY_FILE)
     announce = _add(
         verbs, "announce", "moderation", "announce", "publish a public key in a log"
     )
-    announce.add_argument("campaign", metavar="CAMPAIGN")
-    announce.add_argument("id", metavar="ID")
-    announce.add_argument("public_key", metavar="PUBLIC_KEY", help="base64")
+    announce.add_argument("campaign", metavar="CAMPAIGN", help=ID)
+    announce.add_argument("id", metavar="ID", help=APPROVER)
+    announce.add_argument("public_key", metavar="PUBLIC_KEY", help="in base64")
     approve = _add(
         verbs, "approve", "moderation", "approve", "approve proposals with a key file"
     )
-    approve.add_argument("proposal", nargs="+", metavar="PROPOSAL.json")
-    approve.add_argument("--key-file", required=True, metavar="FILE")
+    approve.add_argument("proposal", nargs="+", metavar="PROPOSAL.json", help=PROPOSAL)
+    approve.add_argument("--key-file", required=True, metavar="FILE", help=KEY_FILE)
     verbs = _group(nouns, "removal", "remove signatures, with reason and two approvals")
     propose = _add(verbs, "propose", "moderation", "propose", "write a proposal file")
-    propose.add_argument("campaign", metavar="CAMPAIGN")
-    propose.add_argument("--targets", required=True, metavar="12-19,30")
-    propose.add_argument("--reason", required=True, metavar="CODE")
+    propose.add_argument("campaign", metavar="CAMPAIGN", help=ID)
+    propose.add_argument(
+        "--targets", required=True, metavar="12-19,30", help="leaf indices"
+    )
+    propose.add_argument("--reason", required=True, metavar="CODE", help="published")
     propose.add_argument("--case", required=True, metavar="FILE", help="hashed only")
-    propose.add_argument("--out", default="removal.json", metavar="FILE")
+    propose.add_argument(
+        "--out", default="removal.json", metavar="FILE", help="where to write"
+    )
     submit = _add(verbs, "submit", "moderation", "submit", "hand in approved proposals")
-    submit.add_argument("proposal", nargs="+", metavar="PROPOSAL.json")
+    submit.add_argument("proposal", nargs="+", metavar="PROPOSAL.json", help=PROPOSAL)
     verbs = _group(nouns, "record", "public records of a campaign")
-    publish = _add(verbs, "publish", "moderation", "record", "put a file's hash in a log")
-    publish.add_argument("campaign", metavar="CAMPAIGN")
-    publish.add_argument("--kind", required=True, metavar="CODE")
-    publish.add_argument("file", metavar="FILE")
+    publish = _add(
+        verbs, "publish", "moderation", "record", "put a file's hash in a log"
+    )
+    publish.add_argument("campaign", metavar="CAMPAIGN", help=ID)
+    publish.add_argument("--kind", required=True, metavar="CODE", help="such as answer")
+    publish.add_argument("file", metavar="FILE", help="hashed only")
     verbs = _group(nouns, "shown", "what signers chose to show")
     waiting = _add(verbs, "list", "moderation", "list_shown", "comments not yet read")
-    waiting.add_argument("campaign", metavar="CAMPAIGN")
+    waiting.add_argument("campaign", metavar="CAMPAIGN", help=ID)
     release = _add(verbs, "release", "moderation", "release_shown", "show a comment")
-    release.add_argument("nonce", metavar="NONCE")
+    release.add_argument("nonce", metavar="NONCE", help="of the signature, in hex")
     erase = _add(verbs, "erase", "moderation", "erase_shown", "erase a shown record")
-    erase.add_argument("nonce", metavar="NONCE")
+    erase.add_argument("nonce", metavar="NONCE", help="of the signature, in hex")
 
 
 def _add_logs(nouns: Any) -> None:
     verbs = _group(nouns, "export", "copies that open elsewhere")
     log = _add(verbs, "log", "logs", "export_log", "write one log for an auditor")
-    log.add_argument("id", metavar="ID")
-    log.add_argument("dir", metavar="DIR")
+    log.add_argument("id", metavar="ID", help=ID)
+    log.add_argument("dir", metavar="DIR", help="a new folder")
     audit = _add(nouns, "audit", "logs", "audit", "recount own logs, check the trail")
-    audit.add_argument("id", nargs="?", metavar="ID")
-    audit.add_argument("--workers", type=positive)
+    audit.add_argument("id", nargs="?", metavar="ID", help="one campaign only")
+    audit.add_argument("--workers", type=positive, metavar="N", help=WORKERS)
     replay = _add(nouns, "replay", "logs", "replay", "replay a published count series")
-    replay.add_argument("series", metavar="SERIES.csv", help="time,total")
-    replay.add_argument("--campaign", required=True, metavar="ID")
+    replay.add_argument("series", metavar="SERIES.csv", help="rows time,total")
+    replay.add_argument("--campaign", required=True, metavar="ID", help=ID)
     replay.add_argument("--limit", type=positive, metavar="N", help="stop after N")
-    replay.add_argument("--workers", type=positive, metavar="N")
+    replay.add_argument("--workers", type=positive, metavar="N", help=WORKERS)
     replay.add_argument(
         "--approver-keys", metavar="DIR", help="default: DATA-approvers, beside DATA"
     )
@@ -181,4 +200,6 @@ def _add_logs(nouns: Any) -> None:
 def _add_instance(nouns: Any) -> None:
     _add(nouns, "doctor", "instance", "doctor", "say what is unsafe here")
     seal = _add(nouns, "seal", "instance", "seal", "wrap secrets under a passphrase")
-    seal.add_argument("--passphrase-file", required=True, metavar="FILE")
+    seal.add_argument(
+        "--passphrase-file", required=True, metavar="FILE", help="16 characters or more"
+    )

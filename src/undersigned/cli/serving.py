@@ -89,7 +89,8 @@ def demo(arguments: argparse.Namespace, context: Context) -> int:
         f"{totals.get('removals')} removed"
     )
     print(f"  the campaign:  {context.environment.base_url}/{campaign.path}/")
-    print(f"  recount it:    {Path(sys.argv[0]).with_name('undersigned-verify')} audit {folder}")
+    verifier = Path(sys.argv[0]).with_name("undersigned-verify")
+    print(f"  recount it:    {verifier} audit {folder}")
     if not arguments.no_serve:
         _announce(context)
     return 0

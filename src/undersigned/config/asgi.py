@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 from django.core.wsgi import get_wsgi_application
@@ -10,6 +11,7 @@ from django.core.wsgi import get_wsgi_application
 from undersigned.config.engine import Engine
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.files import Files
+from undersigned.web.hot.wire import ASGIApp
 
 # Pages are read by two threads; signing never waits for them.
 PAGE_THREADS = 2
@@ -18,8 +20,11 @@ STATIC = Path(__file__).resolve().parent.parent / "web" / "static"
 
 def make_app(engine: Engine) -> HotApp:
     """Return the application; its scope carries the engine's services to Django."""
+    # a2wsgi types the same callables more narrowly than Django and we do.
+    pages = cast("Any", get_wsgi_application())
+    behind = WSGIMiddleware(pages, workers=PAGE_THREADS)
     return HotApp(
         services=engine.services,
         files=Files(public=engine.environment.public, static=[STATIC]),
-        behind=WSGIMiddleware(get_wsgi_application(), workers=PAGE_THREADS),
+        behind=cast("ASGIApp", behind),
     )

@@ -38,7 +38,8 @@ def _examine_files(environment: Environment) -> Iterator[Finding]:
     ]
     if open_to_others:
         names = ", ".join(
-            str(path.relative_to(environment.data)) or "." for path in open_to_others[:5]
+            str(path.relative_to(environment.data)) or "."
+            for path in open_to_others[:5]
         )
         yield Finding(
             "danger",
@@ -130,14 +131,20 @@ def _examine_mail(environment: Environment) -> Iterator[Finding]:
         )
     elif parts.scheme == "smtp":
         yield Finding(
-            "danger", "mail-in-clear", "mail leaves unencrypted: use smtp+starttls or smtps"
+            "danger",
+            "mail-in-clear",
+            "mail leaves unencrypted: use smtp+starttls or smtps",
         )
     else:
         yield Finding("ok", "mail-encrypted", "mail leaves encrypted")
 
 
 def _examine_machine(environment: Environment) -> Iterator[Finding]:
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and environment.mode == "production":
+    if (
+        hasattr(os, "geteuid")
+        and os.geteuid() == 0
+        and environment.mode == "production"
+    ):
         yield Finding("warning", "runs-as-root", "the server runs as root")
     try:
         swaps = Path("/proc/swaps").read_text(encoding="ascii").splitlines()[1:]
@@ -152,7 +159,9 @@ def _examine_machine(environment: Environment) -> Iterator[Finding]:
 
         if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
             yield Finding(
-                "warning", "core-dumps", "core dumps are on: a crash may write memory out"
+                "warning",
+                "core-dumps",
+                "core dumps are on: a crash may write memory out",
             )
     if not environment.abuse_contact:
         yield Finding(
@@ -169,8 +178,8 @@ def _examine_campaigns(environment: Environment) -> Iterator[Finding]:
             yield Finding(
                 "danger",
                 "host-changed",
-                f"{campaign.id} was opened as {campaign.origin}; this instance now calls "
-                f"itself {environment.host}",
+                f"{campaign.id} was opened as {campaign.origin}; this instance now "
+                f"calls itself {environment.host}",
             )
         if campaign.mode is PublicationMode.DANGER and not sealed:
             yield Finding(

@@ -31,7 +31,7 @@ from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.clock import Clock, SystemClock
 from undersigned.kernel.durable import make_private_folder
 from undersigned.kernel.errors import Conflict, StorageFailed, UndersignedError
-from undersigned.kernel.keystore import Keystore, KeysLocked
+from undersigned.kernel.keystore import KeysLocked, Keystore
 from undersigned.ledger.data import Published
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import publish_due
@@ -115,9 +115,7 @@ def make_facts(environment: Environment) -> InstanceFacts:
 def open_keystore(environment: Environment) -> Keystore | None:
     """Return the secrets, or None when they are sealed and do not open."""
     try:
-        return Keystore(
-            environment.data / "secrets", passphrase=environment.passphrase
-        )
+        return Keystore(environment.data / "secrets", passphrase=environment.passphrase)
     except KeysLocked as error:
         log.error("secrets stay locked (%s): intake is closed, reads go on", error)
         return None

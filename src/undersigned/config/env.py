@@ -33,7 +33,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "path",
         "",
         "./var",
-        "The data directory: databases, secrets, public files. Nothing is kept elsewhere.",
+        "The data directory: databases, secrets, public files. Nothing lies elsewhere.",
     ),
     Setting(
         "UNDERSIGNED_HOST",
@@ -91,7 +91,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "text, secret",
         "",
         "",
-        "Opens sealed secrets at start. Without it a sealed instance serves reads only.",
+        "Opens sealed secrets at start. Without it a sealed instance is read only.",
     ),
     Setting(
         "UNDERSIGNED_BIND",
@@ -178,7 +178,11 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         )
     base_url = _get(environ, "UNDERSIGNED_BASE_URL") or f"http://{host}"
     parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.path not in ("", "/")
+    ):
         raise SettingNotValid("UNDERSIGNED_BASE_URL must be http(s)://host")
     bind_host, bind_port = _read_bind(
         _get(environ, "UNDERSIGNED_BIND", "127.0.0.1:8000")

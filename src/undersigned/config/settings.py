@@ -102,3 +102,10 @@ LOGGING = {
         "undersigned": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },
 }
+
+# Checks that ask for middleware this product replaces by its own (docs/adr/0009).
+SILENCED_SYSTEM_CHECKS = [
+    "security.W001",  # SecurityMiddleware: web.shared.middleware sends these headers
+    "security.W002",  # XFrameOptionsMiddleware: frame-ancestors 'none'
+    "security.W003",  # CsrfViewMiddleware: no cookies; other sites' POSTs are refused
+]

@@ -26,7 +26,9 @@ def prepare_chunk(
     ]
 
 
-def finalize_chunk(answers: list[tuple[Prepared, bytes]]) -> list[tuple[Prepared, bytes]]:
+def finalize_chunk(
+    answers: list[tuple[Prepared, bytes]],
+) -> list[tuple[Prepared, bytes]]:
     """Unblind and verify: runs in a worker process."""
     return [
         (prepared, client.finalize(prepared, signed)) for prepared, signed in answers

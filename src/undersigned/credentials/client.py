@@ -37,9 +37,7 @@ def encode_pss(message: bytes, salt: bytes, bits: int) -> bytes:
     inner = hashlib.sha384(bytes(8) + digest + salt).digest()
     db = b"\1".rjust(em_bytes - len(salt) - _HASH_BYTES - 1, b"\0") + salt
     mask = _mgf1(inner, len(db))
-    masked = bytearray(
-        (int.from_bytes(db) ^ int.from_bytes(mask)).to_bytes(len(db))
-    )
+    masked = bytearray((int.from_bytes(db) ^ int.from_bytes(mask)).to_bytes(len(db)))
     masked[0] &= 0xFF >> (8 * em_bytes - em_bits)
     return bytes(masked) + inner + b"\xbc"
 

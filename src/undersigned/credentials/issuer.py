@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from undersigned.credentials.data import IssuerKeyFacts, IssuingState, TicketFacts
 from undersigned.credentials.issuance_file import SMALL_ROWS, IssuanceFile
 from undersigned.credentials.rsa import BlindSigner
@@ -115,8 +117,9 @@ class Issuer(BatchThread[_Request]):
             gather_seconds=gather_seconds,
         )
 
+    @override
     def stop(self) -> None:
-        """Finish what is queued; leave every file rebuilt, so that it shows no order."""
+        """Finish what is queued; leave every file rebuilt: it then shows no order."""
         if self.is_taking:
             self.run(self._rebuild_changed)
         super().stop()

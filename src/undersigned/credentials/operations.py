@@ -16,10 +16,15 @@ from undersigned.credentials.issuer import (
     IssuerVersion,
     IssuingStopped,
 )
-from undersigned.credentials.rsa import MODULUS_BYTES, BlindSigner, IssuerKeyWeak, make_key
+from undersigned.credentials.rsa import (
+    MODULUS_BYTES,
+    BlindSigner,
+    IssuerKeyWeak,
+    make_key,
+)
 from undersigned.credentials.tickets import VersionKey, make_ticket, read_ticket
 from undersigned.kernel.errors import Refused, StorageFailed
-from undersigned.kernel.keystore import KeyMissing, Keystore, KeysLocked
+from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 
 TOKEN_TYPE = b"\x00\x02"
 REQUEST_BYTES = 3 + MODULUS_BYTES

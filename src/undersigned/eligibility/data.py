@@ -40,7 +40,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """Proof of work: find s with SHA-256(token ‖ ":" ‖ s) beginning with ``bits`` 0s."""
+    """Work: find s such that SHA-256(token ‖ ":" ‖ s) begins with ``bits`` zeros."""
 
     token: str
     bits: int

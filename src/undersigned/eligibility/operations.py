@@ -230,9 +230,7 @@ def use_invitation(
     )
 
 
-def make_puzzle(
-    *, desk: EligibilityDesk, campaign: Campaign, at: datetime
-) -> Puzzle:
+def make_puzzle(*, desk: EligibilityDesk, campaign: Campaign, at: datetime) -> Puzzle:
     """Return a fresh puzzle of the open class. Raises ClassNotOffered, …."""
     key = _open_key(desk, campaign, "open")
     payload = secrets.token_bytes(16) + _stamp(at + rules.PUZZLE_LIFETIME)
@@ -292,4 +290,3 @@ def ask_waiting_ticket(
         valid_from=valid_from,
     )
     return WaitingTicket(ticket=ticket, valid_from=valid_from)
-

@@ -92,6 +92,12 @@ def destroy_file(path: Path) -> None:
 
 
 def make_private_folder(path: Path) -> Path:
-    """Create ``path`` (and parents) readable by its owner alone; return it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Create ``path`` readable by its owner alone; return it.
+
+    Parents that are missing become private too: ``mkdir(parents=True)`` would give
+    them the usual mode.
+    """
+    if not path.exists():
+        make_private_folder(path.parent)
+        path.mkdir(exist_ok=True, mode=0o700)
     return path

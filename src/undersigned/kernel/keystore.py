@@ -124,9 +124,7 @@ class Keystore:
             raise KeysLocked(reason="sealed file in an unsealed store", name=name)
         nonce = data[len(_MAGIC) : len(_MAGIC) + 12]
         try:
-            return self._cipher.decrypt(
-                nonce, data[len(_MAGIC) + 12 :], name.encode()
-            )
+            return self._cipher.decrypt(nonce, data[len(_MAGIC) + 12 :], name.encode())
         except InvalidTag:
             raise KeyMissing(name=name) from None
 

@@ -1,4 +1,4 @@
-"""The append-only logs of one instance: pool, sequence, checkpoint, export (PROTOCOL §5).
+"""The append-only logs of one instance: pool, sequence, publish (PROTOCOL §5).
 
 Owns the ledger file (``ledger.sqlite3``: pool and log), the high-water file, the log
 keys and the static files of PROTOCOL §8. Knows leaves as bytes and logs by origin; it

@@ -34,7 +34,7 @@ def is_full(log: OpenLog, level: int, n: int) -> bool:
 
 
 def _tile_name(log: OpenLog, level: int, n: int) -> str:
-    kind = "entries" if level == BUNDLE_LEVEL else level
+    kind: tile.Level = "entries" if level == BUNDLE_LEVEL else level
     if is_full(log, level, n):
         return tile.tile_path(kind, n)
     count = log.size if level == BUNDLE_LEVEL else log.size >> (tile.HEIGHT * level)
@@ -63,14 +63,16 @@ def write_tiles(log: OpenLog) -> list[tuple[int, int]]:
 
 
 def _partial_names(size: int) -> set[str]:
-    names = {
-        tile.tile_path(level, n, width)
-        for level, n, width in tile.tiles_of(size)
-        if width < tile.WIDTH
-    }
+    names = set()
     n, width = divmod(size, tile.WIDTH)
     if width:
         names.add(tile.tile_path("entries", n, width))
+    level, count = 0, size
+    while count:
+        n, width = divmod(count, tile.WIDTH)
+        if width:
+            names.add(tile.tile_path(level, n, width))
+        level, count = level + 1, count >> tile.HEIGHT
     return names
 
 

@@ -20,7 +20,7 @@ from undersigned_verify.note import parse_note
 from undersigned.kernel.clock import round_down
 from undersigned.kernel.durable import make_private_folder
 from undersigned.kernel.errors import NotFound, StorageFailed
-from undersigned.kernel.keystore import KeyMissing, Keystore, KeysLocked
+from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 from undersigned.ledger import notes
 from undersigned.ledger.data import LogSettings, Published, ShownRecord
 from undersigned.ledger.highwater import HighWater, RolledBack
@@ -119,9 +119,7 @@ class Ledger:
             )
 
     @staticmethod
-    def _roots(
-        connection: sqlite3.Connection, log_id: int
-    ) -> list[tuple[int, bytes]]:
+    def _roots(connection: sqlite3.Connection, log_id: int) -> list[tuple[int, bytes]]:
         return [
             (size, Checkpoint.parse(parse_note(note).text).root)
             for size, note in connection.execute(

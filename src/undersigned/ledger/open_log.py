@@ -116,7 +116,9 @@ class OpenLog:
             )
         )
         if len(cells) != self.size:
-            raise StorageFailed(f"{self.origin}: {len(cells)} cells, {self.size} leaves")
+            raise StorageFailed(
+                f"{self.origin}: {len(cells)} cells, {self.size} leaves"
+            )
         self.state = LogState.restore(self.read_leaf, controls, cells, self.size)
         self.recent_sizes = [self.size]
 
@@ -187,21 +189,6 @@ class OpenLog:
         if n == self.size // tile.WIDTH:
             return self.tail[offset]
         return tile.parse_bundle(self._read(BUNDLE_LEVEL, n))[offset]
-
-    def read_node(self, level: int, n: int) -> bytes:
-        """Return the root of the complete subtree over leaves [n*2^level, ...)."""
-        tile_level, up = divmod(level, tile.HEIGHT)
-        first = n << up
-        tile_n, offset = divmod(first, tile.WIDTH)
-        data = self._read_hashes(tile_level, tile_n)
-        at = offset * 32
-        hashes = [data[i : i + 32] for i in range(at, at + (32 << up), 32)]
-        return merkle.root_of(hashes)
-
-    def _read_hashes(self, level: int, n: int) -> bytes:
-        if n == self.size >> (tile.HEIGHT * (level + 1)):
-            return bytes(self.edge[level])
-        return self._read(level, n)
 
     def _read(self, level: int, n: int) -> bytes:
         data = self.unwritten.get((level, n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ClassVar
 
 from undersigned_verify import entry, merkle, token
@@ -160,6 +161,7 @@ def start_withdrawal(
     The future's errors: WithdrawalNotAllowed, LogNotAccepting, LedgerStopped. The
     same request again is accepted again.
     """
+
     def pool() -> None:
         log = ledger.get_log(origin)
         db = ledger.writer.connection
@@ -201,9 +203,7 @@ def publish_due(*, ledger: Ledger, at: datetime) -> list[Published]:
     done: list[Published] = []
     for log, tick in ledger.list_due(at):
         if log.key is not None:
-            done += ledger.writer.run(
-                lambda log=log, tick=tick: ledger.sequencer.publish(log, at=tick)
-            )
+            done += ledger.writer.run(partial(ledger.sequencer.publish, log, at=tick))
     return done
 
 

@@ -63,7 +63,7 @@ class Sequencer:
         on_published: Callable[[Published], None],
         at_step: Step = lambda _name: None,
     ) -> None:
-        """``at_step`` is called with each step's name: drills stop the process there."""
+        """``at_step`` is told each step's name: drills stop the process there."""
         self._db = connection
         self._high_water = high_water
         self._on_shown = on_shown
@@ -85,7 +85,7 @@ class Sequencer:
         ``ignore_crowd``: for closing, when everything pooled must come out.
         Raises StorageFailed, which ends the writer.
         """
-        done = []
+        done: list[Published] = []
         while True:
             self._at_step("choose")
             batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
@@ -324,19 +324,13 @@ class Sequencer:
         )
         db.executemany(
             "DELETE FROM control WHERE log=? AND leaf_hash=?",
-            [
-                (log_id, merkle.leaf_hash(leaf))
-                for leaf, _parsed in batch.controls
-            ],
+            [(log_id, merkle.leaf_hash(leaf)) for leaf, _parsed in batch.controls],
         )
         self._forget_refused(log, batch)
         # Tiles that an earlier publication left full and durable in files.
         db.executemany(
             "DELETE FROM tile WHERE log=? AND level=? AND n=?",
-            [
-                (log_id, level, n)
-                for level, n in self._full_on_disk.pop(log_id, [])
-            ],
+            [(log_id, level, n) for level, n in self._full_on_disk.pop(log_id, [])],
         )
         db.executemany(
             "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)",

@@ -32,17 +32,9 @@ class FileTiles:
         data = (self.folder / tile.tile_path("entries", n, width)).read_bytes()
         return tile.parse_bundle(data)[offset]
 
-    def read_node(self, level: int, n: int) -> bytes:
-        """Return the root of the complete subtree [n*2^level, (n+1)*2^level)."""
-        tile_level, up = divmod(level, tile.HEIGHT)
-        tile_n, offset = divmod(n << up, tile.WIDTH)
-        count = self.size >> (tile.HEIGHT * tile_level)
-        width = min(tile.WIDTH, count - tile_n * tile.WIDTH)
-        data = (self.folder / tile.tile_path(tile_level, tile_n, width)).read_bytes()
-        at = offset * 32
-        return merkle.root_of(
-            [data[i : i + 32] for i in range(at, at + (32 << up), 32)]
-        )
+    def read_tile(self, level: int, n: int, width: int) -> bytes:
+        """Return the bytes of a hash tile. Raises OSError."""
+        return (self.folder / tile.tile_path(level, n, width)).read_bytes()
 
 
 def find_index(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> int | None:
@@ -77,7 +69,8 @@ def find_receipt(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> bytes | None:
             return None
         tiles = FileTiles(log.folder, size)
         try:
-            hashes = merkle.inclusion_proof(index, size, tiles.read_node)
+            read_node = tile.node_reader(size, tiles.read_tile)
+            hashes = merkle.inclusion_proof(index, size, read_node)
             leaf = tiles.read_leaf(index)
         except FileNotFoundError:
             # The partial tiles of that checkpoint went while we read: take the next.
@@ -104,9 +97,7 @@ def list_checkpoints(*, ledger: Ledger, origin: str) -> list[CheckpointRow]:
     ]
 
 
-def list_controls(
-    *, ledger: Ledger, origin: str
-) -> list[tuple[int, entry.Entry]]:
+def list_controls(*, ledger: Ledger, origin: str) -> list[tuple[int, entry.Entry]]:
     """Return the published control leaves but withdrawals, in order, parsed."""
     log = ledger.get_log(origin)
     return [

@@ -22,9 +22,9 @@ class TooManyRequests(Unavailable):
 
 
 class Intake:
-    """Limits on asking: a bucket for each network (IPv4 /24, IPv6 /48), refilled steadily.
+    """Limits on asking: a bucket for each network (IPv4 /24, IPv6 /48).
 
-    ``burst``: requests at once; ``per_minute``: refill. Loopback is never limited:
+    ``burst``: requests at once; ``per_minute``: steady refill. Loopback is not limited:
     it is this machine, or a proxy whose clients cannot be told apart.
     """
 
@@ -74,4 +74,6 @@ class Intake:
         if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
             found = found.ipv4_mapped
         prefix = 24 if found.version == 4 else 48
-        return ipaddress.ip_network((found, prefix), strict=False).network_address.packed
+        return ipaddress.ip_network(
+            (found, prefix), strict=False
+        ).network_address.packed

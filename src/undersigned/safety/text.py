@@ -9,7 +9,9 @@ from typing import ClassVar
 from undersigned.kernel.errors import Refused
 
 # Bidirectional controls can make a reader see another order of words than is signed.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 # Zero-width joiners belong to some scripts; these others only hide.
 _INVISIBLE = frozenset("\u200b\u2060\ufeff\u00ad\u180e")
 
@@ -69,9 +71,7 @@ def require_clean(text: str, *, field: str) -> None:
 def _digits_to_ascii(text: str) -> str:
     """Return the text with full-width and other decimal digits as ASCII ones."""
     return "".join(
-        str(unicodedata.decimal(character))
-        if character.isdecimal()
-        else character
+        str(unicodedata.decimal(character)) if character.isdecimal() else character
         for character in unicodedata.normalize("NFKC", text)
     )
 

@@ -29,6 +29,3 @@ class ShownRecord(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=("origin", "nonce"), name="shown_by_origin")
         ]
-
-    def __str__(self) -> str:
-        return bytes(self.nonce).hex()

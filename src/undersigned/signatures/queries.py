@@ -152,4 +152,3 @@ def find_signature_receipt(
 ) -> bytes | None:
     """Return the receipt (tlog-proof) of a published signature, else None."""
     return find_receipt(ledger=book.ledger, log=book_entry.log, nonce=nonce)
-

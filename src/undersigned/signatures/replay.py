@@ -1,4 +1,4 @@
-"""Replaying a published series as real signatures (the product's main job on real input).
+"""Replaying a published series as real signatures: the main job on real input.
 
 Rises become signatures of the e-mail class by synthetic signers: ticket, blind issue,
 redeem, publication, through the same operations that people use. Falls become removal
@@ -19,6 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -205,9 +206,7 @@ class _Runner:
         self._signers = signers
         self._at = at
         totals = [0, *(point.total for point in series.points)]
-        self._rises = [
-            max(0, b - a) for a, b in zip(totals, totals[1:], strict=False)
-        ]
+        self._rises = [max(0, b - a) for a, b in pairwise(totals)]
 
     @property
     def _net(self) -> int:
@@ -273,9 +272,7 @@ class _Runner:
 
     def _publish(self, at: datetime) -> None:
         origin = self._campaign.origin
-        publish_now(
-            ledger=self._book.ledger, origin=origin, at=at, ignore_crowd=True
-        )
+        publish_now(ledger=self._book.ledger, origin=origin, at=at, ignore_crowd=True)
 
     def _announce_approvers(self, at: datetime) -> None:
         known = self._entry.log.state.approvers
@@ -335,7 +332,9 @@ class _Runner:
             if info.klass == CLASS_NUMBERS["email"]
         }
         standing = frozenset(
-            cell_of(slot, stance, State.STANDING) for slot in slots for stance in (0, 1, 2)
+            cell_of(slot, stance, State.STANDING)
+            for slot in slots
+            for stance in (0, 1, 2)
         )
         chosen: list[tuple[int, int]] = []
         cells, index = state.cells, len(state.cells) - 1

@@ -8,6 +8,7 @@ import io
 import statistics
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import ClassVar
 
 from undersigned.kernel.errors import Refused
@@ -42,22 +43,19 @@ class Series:
     def rises(self) -> int:
         """How many signatures a whole replay makes."""
         totals = [0, *(point.total for point in self.points)]
-        return sum(max(0, b - a) for a, b in zip(totals, totals[1:], strict=False))
+        return sum(max(0, b - a) for a, b in pairwise(totals))
 
     def list_falls(self) -> list[tuple[SeriesPoint, int]]:
         """Return each point at which the total fell, with by how much."""
         return [
             (after, before.total - after.total)
-            for before, after in zip(self.points, self.points[1:], strict=False)
+            for before, after in pairwise(self.points)
             if after.total < before.total
         ]
 
     def find_holes(self) -> list[tuple[datetime, datetime]]:
         """Return the spans in which nothing was recorded."""
-        steps = [
-            after.at - before.at
-            for before, after in zip(self.points, self.points[1:], strict=False)
-        ]
+        steps = [after.at - before.at for before, after in pairwise(self.points)]
         if not steps:
             return []
         usual = timedelta(
@@ -66,7 +64,7 @@ class Series:
         limit = max(HOLE_STEPS * usual, HOLE_LEAST)
         return [
             (before.at, after.at)
-            for before, after in zip(self.points, self.points[1:], strict=False)
+            for before, after in pairwise(self.points)
             if after.at - before.at > limit
         ]
 

@@ -4,26 +4,27 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('number', models.PositiveBigIntegerField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('actor_ref', models.CharField(max_length=80)),
-                ('kind', models.CharField(max_length=80)),
-                ('data', models.JSONField(default=dict)),
-                ('previous_sha256', models.CharField(max_length=64)),
-                ('sha256', models.CharField(max_length=64, unique=True)),
+                (
+                    "number",
+                    models.PositiveBigIntegerField(primary_key=True, serialize=False),
+                ),
+                ("at", models.DateTimeField()),
+                ("actor_ref", models.CharField(max_length=80)),
+                ("kind", models.CharField(max_length=80)),
+                ("data", models.JSONField(default=dict)),
+                ("previous_sha256", models.CharField(max_length=64)),
+                ("sha256", models.CharField(max_length=64, unique=True)),
             ],
             options={
-                'ordering': ('number',),
+                "ordering": ("number",),
             },
         ),
     ]

@@ -4,28 +4,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ShownRecord',
+            name="ShownRecord",
             fields=[
-                ('nonce', models.BinaryField(max_length=32, primary_key=True, serialize=False)),
-                ('origin', models.CharField(max_length=300)),
-                ('leaf_index', models.PositiveBigIntegerField()),
-                ('stance', models.PositiveSmallIntegerField()),
-                ('salt', models.BinaryField(max_length=32)),
-                ('name', models.CharField(blank=True, max_length=80)),
-                ('place', models.CharField(blank=True, max_length=60)),
-                ('comment', models.CharField(blank=True, max_length=500)),
-                ('comment_released', models.BooleanField(default=False)),
+                (
+                    "nonce",
+                    models.BinaryField(
+                        max_length=32, primary_key=True, serialize=False
+                    ),
+                ),
+                ("origin", models.CharField(max_length=300)),
+                ("leaf_index", models.PositiveBigIntegerField()),
+                ("stance", models.PositiveSmallIntegerField()),
+                ("salt", models.BinaryField(max_length=32)),
+                ("name", models.CharField(blank=True, max_length=80)),
+                ("place", models.CharField(blank=True, max_length=60)),
+                ("comment", models.CharField(blank=True, max_length=500)),
+                ("comment_released", models.BooleanField(default=False)),
             ],
             options={
-                'indexes': [models.Index(fields=['origin', 'nonce'], name='shown_by_origin')],
+                "indexes": [
+                    models.Index(fields=["origin", "nonce"], name="shown_by_origin")
+                ],
             },
         ),
     ]

@@ -86,7 +86,7 @@ def clean_shown(shown: ShownInput) -> dict[str, str] | None:
     return found if any(found.values()) else None
 
 
-def check_request(book_entry: BookEntry, request: SignRequest) -> PooledSignature:
+def check_request(*, book_entry: BookEntry, request: SignRequest) -> PooledSignature:
     """Return the verified signature ready for the pool (one PSS verification).
 
     Raises SignatureMalformed, KeyIndexUnknown, StanceNotOffered, NamesNotShown,
@@ -168,15 +168,18 @@ def redeem(
     log = book_entry.log
     if log.key is None:
         raise SigningKeyMissing()
-    pooled = check_request(book_entry, request)
+    pooled = check_request(book_entry=book_entry, request=request)
 
     def finish(error: BaseException | None) -> None:
-        done(error if error is not None else make_pooled(book_entry, pooled.nonce, at))
+        if error is not None:
+            done(error)
+        else:
+            done(make_pooled(book_entry=book_entry, nonce=pooled.nonce, at=at))
 
     submit_signature(ledger=book.ledger, log=log, pooled=pooled, done=finish)
 
 
-def make_pooled(book_entry: BookEntry, nonce: bytes, at: datetime) -> Pooled:
+def make_pooled(*, book_entry: BookEntry, nonce: bytes, at: datetime) -> Pooled:
     """Return the promise for a durable signature."""
     promise, publish_by = make_promise(log=book_entry.log, nonce=nonce, at=at)
     return Pooled(nonce=nonce, promise=promise, publish_by=publish_by)
@@ -196,4 +199,3 @@ def redeem_and_wait(
 
     redeem(book=book, book_entry=book_entry, request=request, at=at, done=done)
     return future.result()
-

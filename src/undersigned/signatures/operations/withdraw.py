@@ -50,10 +50,9 @@ def erase_shown(
     if index is None or len(w) != 32:
         raise NotTheSigner()
     leaf = entry.parse(FileTiles(log.folder, log.size).read_leaf(index))
-    if (
-        not isinstance(leaf, entry.Signature)
-        or leaf.withdraw_hash != token.withdraw_hash(w)
-    ):
+    if not isinstance(
+        leaf, entry.Signature
+    ) or leaf.withdraw_hash != token.withdraw_hash(w):
         raise NotTheSigner()
     ShownRecord.objects.filter(nonce=nonce).delete()
 
@@ -66,7 +65,9 @@ def erase_shown_by_operator(*, nonce: bytes) -> bool:
 
 def release_comment(*, nonce: bytes) -> bool:
     """Let a comment that a person has read be shown; False if there is none."""
-    changed = ShownRecord.objects.filter(nonce=nonce).exclude(comment="").update(
-        comment_released=True
+    changed = (
+        ShownRecord.objects.filter(nonce=nonce)
+        .exclude(comment="")
+        .update(comment_released=True)
     )
     return changed > 0

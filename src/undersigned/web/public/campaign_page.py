@@ -62,6 +62,11 @@ class CampaignNotTaking(Refused):
     code: ClassVar[str] = "campaign-not-open"
 
 
+def takes_withdrawals(campaign: Campaign) -> bool:
+    """Whether a signature can still be withdrawn: until the close leaf."""
+    return str(campaign.state) in ("open", "closing")
+
+
 def find_entry(services: Services, campaign: Campaign) -> BookEntry:
     """Return the campaign's entry in the signing book. Raises CampaignNotTaking."""
     found = services.book.find(campaign.path)
@@ -205,6 +210,7 @@ def make_frame(campaign: Campaign, *, language: str) -> dict[str, object]:
         "state": words.STATES[str(campaign.state)],
         "mode": words.MODES[str(campaign.mode)],
         "is_open": is_open(campaign),
+        "takes_withdrawals": takes_withdrawals(campaign),
         "text_lang": text_language(campaign),
         "other_language": not language.startswith(campaign.language.split("-")[0]),
     }

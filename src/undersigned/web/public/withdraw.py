@@ -9,7 +9,11 @@ from undersigned.campaigns.data import Campaign
 from undersigned.kernel.errors import Refused
 from undersigned.signatures.operations.withdraw import withdraw_signature
 from undersigned.web.public import sign_pages
-from undersigned.web.public.campaign_page import CampaignNotTaking, find_entry, is_open
+from undersigned.web.public.campaign_page import (
+    CampaignNotTaking,
+    find_entry,
+    takes_withdrawals,
+)
 from undersigned.web.public.campaigns import find_shown
 from undersigned.web.public.forms import WithdrawForm
 from undersigned.web.public.receipt_check import ReceiptNotOurs, check_receipt
@@ -22,7 +26,7 @@ def withdraw(request: HttpRequest, campaign_id: str) -> HttpResponse:
     here, campaign = services(request), find_shown(campaign_id)
     if request.method != "POST":
         return _page(request, campaign, WithdrawForm())
-    if not is_open(campaign):
+    if not takes_withdrawals(campaign):
         raise CampaignNotTaking(campaign=campaign.id)
     require_turn(request)
     form = WithdrawForm(request.POST, request.FILES)

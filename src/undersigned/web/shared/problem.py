@@ -248,7 +248,7 @@ _say(
     "leaf-refused",
     400,
     noop("The log does not take this entry"),
-    noop("Its rules forbid it in the log's present state. Nothing was changed."),
+    noop("Its rules forbid it in the log’s present state. Nothing was changed."),
 )
 _say(
     "receipt-not-valid",
