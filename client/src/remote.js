@@ -1,0 +1,29 @@
+/** Reading a published log, without cookies or referrer. */
+import { str } from "./bytes.js";
+import { parseCheckpoint, parseNote } from "./note.js";
+import { Log } from "./tile.js";
+
+/** @param {string} url @param {RequestInit} [init] */
+export async function ask(url, init) {
+  const response = await fetch(url, {
+    ...init,
+    credentials: "omit",
+    referrerPolicy: "no-referrer",
+  });
+  if (response.ok) return response;
+  // A static host answers in its own words; then there is no code.
+  const problem = await response.json().catch(() => ({}));
+  throw { ...problem, wait: Number(response.headers.get("retry-after")) };
+}
+
+/** @param {string} path of the log, such as "/c/ID" */
+export const reader = (path) => async (/** @type {string} */ name) =>
+  str(await (await ask(path + "/" + name)).arrayBuffer());
+
+/** The newest checkpoint, and the log as it stands there. @param {string} path */
+export async function openLog(path) {
+  const response = await ask(path + "/checkpoint", { cache: "no-store" });
+  const checkpoint = await response.text();
+  const { origin, size, root } = parseCheckpoint(parseNote(checkpoint).text);
+  return { checkpoint, origin, size, root, log: new Log(size, reader(path)) };
+}

@@ -1,0 +1,1 @@
+(()=>{var a=(e,t)=>document.querySelectorAll(e).forEach(t);a("[data-refuse]",e=>{let t=e,n=JSON.parse(t.dataset.refuse),o=()=>{let r=t.value.normalize("NFKC"),s=n.find(([c])=>new RegExp(c,"iu").test(r));t.setCustomValidity(s?s[1]:"")};t.addEventListener("input",o),o()});})();
