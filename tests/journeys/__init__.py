@@ -1,0 +1,1 @@
+"""People's journeys through a real browser and a real server."""

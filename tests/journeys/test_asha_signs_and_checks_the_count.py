@@ -1,0 +1,201 @@
+"""Asha signs by e-mail in her browser, keeps a receipt, and Vic recounts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.navigators import Visitor
+from tests.journeys.world import World
+
+Visit = Callable[..., Visitor]
+
+
+def verify(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the verifier as Vic would."""
+    return subprocess.run(
+        [sys.executable, "-m", "undersigned_verify", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def campaign(world: World) -> str:
+    """An open campaign of all classes in standard mode."""
+    return world.open_campaign("soil-survey")
+
+
+def test_from_the_list_to_a_receipt_that_holds_without_us(
+    world: World, campaign: str, visit: Visit, tmp_path: Path
+) -> None:
+    before = world.count(campaign)["net"]
+    asha = visit()
+    asha.opens("/en/")
+    asha.page.get_by_role("link", name="Publish the soil survey").first.click()
+    asha.page.get_by_role("link", name="Sign this demand").first.click()
+    asha.asks_by_mail("asha@example.org")
+    code, _link = asha.reads_mail("asha@example.org")
+    asha.types_code(code)
+    asha.shows(name="Asha", place="Riverside")
+    asha.keeps_the_key()
+    asha.page.clock.install()
+    asha.signs()
+    asha.sees("Signed. It waits to be published")
+    # Not counted before it is published, and the page has not said so.
+    assert world.count(campaign)["net"] == before
+    world.advance()
+    asha.page.clock.fast_forward(180_000)
+    asha.sees("Published. Your receipt is ready")
+    receipt = asha.saves("Save the receipt", "receipt.tlog-proof")
+    assert asha.stored_keys() == []
+
+    assert world.count(campaign)["net"] == before + 1
+    asha.opens(f"/en/c/{campaign}/names/")
+    assert "Asha" in asha.text()
+
+    vkey = tmp_path / "log.vkey"
+    vkey.write_bytes(world.get(f"/c/{campaign}/log.vkey"))
+    checked = verify("receipt", str(receipt), "--vkey", str(vkey))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    audited = verify("audit", f"{world.base}/c/{campaign}", "--workers", "1")
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+
+
+def test_the_check_page_checks_in_the_browser_and_says_so(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.checks@example.org")
+    asha.gives_up_the_key()
+    asha.page.clock.install()
+    asha.signs()
+    asha.sees("Signed. It waits to be published")
+    world.advance()
+    asha.page.clock.fast_forward(180_000)
+    asha.sees("Published. Your receipt is ready")
+    receipt = asha.saves("Save the receipt", "receipt.tlog-proof")
+
+    vic = visit()
+    vic.opens("/en/check/")
+    vic.hands_in(receipt)
+    vic.presses("Check")
+    vic.sees("This receipt is good")
+    vic.sees("Checked in this browser")
+
+    forged = receipt.with_name("forged.tlog-proof")
+    lines = receipt.read_text(encoding="utf-8").splitlines(keepends=True)
+    extra = lines[1]
+    flipped = extra[:40] + ("A" if extra[40] != "A" else "B") + extra[41:]
+    forged.write_text("".join([lines[0], flipped, *lines[2:]]), encoding="utf-8")
+    mallory = visit()
+    mallory.expects_errors = True
+    mallory.opens("/en/check/")
+    mallory.hands_in(forged)
+    mallory.presses("Check")
+    mallory.sees("This receipt does not hold")
+
+
+def test_without_scripts_the_server_checks_and_says_so(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.again@example.org")
+    asha.page.clock.install()
+    asha.signs()
+    asha.sees("Signed. It waits to be published")
+    world.advance()
+    asha.page.clock.fast_forward(180_000)
+    asha.sees("Published. Your receipt is ready")
+    receipt = asha.saves("Save the receipt", "receipt.tlog-proof")
+    vic = visit(scripts=False)
+    vic.opens("/en/check/")
+    vic.hands_in(receipt)
+    vic.presses("Check")
+    assert "This receipt is good" in vic.text()
+    assert "you have only its word for it" in vic.text()
+
+
+def test_one_address_signs_once(world: World, campaign: str, visit: Visit) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.once@example.org")
+    asha.signs()
+    asha.sees("Signed. It waits to be published")
+    world.advance()
+    before = world.count(campaign)["net"]
+    again = visit()
+    again.expects_errors = True
+    again.gets_permission_by_mail(campaign, "Asha.Once@EXAMPLE.org")
+    again.signs()
+    again.sees("One address or code gets one token")
+    world.advance()
+    assert world.count(campaign)["net"] == before
+
+
+def test_opening_the_link_changes_nothing_and_the_button_does(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.begins_to_sign(campaign)
+    asha.asks_by_mail("asha.link@example.org")
+    _code, link = asha.reads_mail("asha.link@example.org")
+    scanner = visit(scripts=False)
+    scanner.page.goto(link)
+    assert "Opening this page has changed nothing" in scanner.text()
+    other = visit(scripts=False)
+    other.page.goto(link)
+    other.presses("Yes, go on to sign")
+    assert "You sign exactly these words" in other.text()
+
+
+def test_a_lost_answer_is_taken_up_with_the_same_bytes(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.expects_errors = True
+    asha.gets_permission_by_mail(campaign, "asha.lost@example.org")
+    bodies: list[str | None] = []
+
+    def lose(route: object, request: object) -> None:
+        bodies.append(request.post_data)  # type: ignore[attr-defined]  # Playwright's Request
+        if len(bodies) == 1:
+            # The server has it, the browser never hears: the worst moment.
+            route.fetch()  # type: ignore[attr-defined]  # Playwright's Route
+            route.abort()  # type: ignore[attr-defined]  # Playwright's Route
+        else:
+            route.continue_()  # type: ignore[attr-defined]  # Playwright's Route
+
+    asha.page.route(f"**/c/{campaign}/sign", lose)
+    before = world.count(campaign)["net"]
+    asha.signs()
+    asha.sees("Not finished yet")
+    asha.page.reload()
+    asha.sees("Signed. It waits to be published")
+    assert len(bodies) == 2
+    assert bodies[0] == bodies[1]
+    world.advance()
+    assert world.count(campaign)["net"] == before + 1
+
+
+def test_some_hours_later_the_next_visit_sends_it(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.later@example.org")
+    asha.page.get_by_text("At my next visit").click()
+    before = world.count(campaign)["net"]
+    asha.signs()
+    asha.sees("Ready, and waiting in this browser")
+    # Seven hours later, here and there.
+    world.advance(7 * 3600)
+    assert world.count(campaign)["net"] == before
+    asha.page.clock.set_fixed_time(world.now())
+    asha.opens(f"/en/c/{campaign}/sign/")
+    asha.sees("Signed. It waits to be published")
+    world.advance()
+    assert world.count(campaign)["net"] == before + 1
