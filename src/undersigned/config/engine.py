@@ -28,7 +28,7 @@ from undersigned.config.mail import make_sender
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
-from undersigned.kernel.clock import Clock, SystemClock
+from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import make_private_folder
 from undersigned.kernel.errors import Conflict, StorageFailed, UndersignedError
 from undersigned.kernel.keystore import KeysLocked, Keystore
@@ -80,6 +80,8 @@ class Engine:
     keystore: Keystore | None
     failures: list[BaseException] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    # The minute in which issuance files were last left without order.
+    settled_at: datetime | None = None
 
     def enter_campaign(self, campaign: Campaign) -> None:
         """Make an opened campaign known to the signing path."""
@@ -89,14 +91,17 @@ class Engine:
         """Do what time asks for: publications, closing days, closings."""
         services = self.services
         published = publish_due(ledger=services.ledger, at=at)
-        for origin in {one.origin for one in published}:
-            self.settle_issuance(origin, at)
+        minute = round_down(at, seconds=60)
+        if minute != self.settled_at:
+            self.settled_at = minute
+            for origin in list(services.issuer.versions):
+                self.settle_issuance(origin, at)
         close_due_campaigns(issuer=services.issuer, at=at)
         advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
         return published
 
     def settle_issuance(self, origin: str, at: datetime) -> None:
-        """Leave no order of requests in the issuance file after a publication."""
+        """Leave no order of requests in the issuance file."""
         today = int(at.timestamp()) // DAY_SECONDS
         self.services.issuer.rebuild_after_publication(origin, today=today)
 

@@ -47,7 +47,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "UNDERSIGNED_BASE_URL",
         "URL",
         "",
-        "http://HOST",
+        "http://HOST (production), else where the server listens",
         "Scheme and host as visitors type them; links in mails begin with it.",
     ),
     Setting(
@@ -176,7 +176,15 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         raise SettingNotValid(
             "UNDERSIGNED_MODE must be development, demo or production"
         )
-    base_url = _get(environ, "UNDERSIGNED_BASE_URL") or f"http://{host}"
+    bind_host, bind_port = _read_bind(
+        _get(environ, "UNDERSIGNED_BIND", "127.0.0.1:8000")
+    )
+    base_url = _get(environ, "UNDERSIGNED_BASE_URL")
+    if not base_url:
+        # Browsers treat localhost as a secure context, so signing scripts run there.
+        local = bind_host in ("127.0.0.1", "::1", "localhost")
+        here = "localhost" if local else bind_host
+        base_url = f"http://{host if mode == 'production' else f'{here}:{bind_port}'}"
     parts = urlsplit(base_url)
     if (
         parts.scheme not in ("http", "https")
@@ -184,9 +192,6 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         or parts.path not in ("", "/")
     ):
         raise SettingNotValid("UNDERSIGNED_BASE_URL must be http(s)://host")
-    bind_host, bind_port = _read_bind(
-        _get(environ, "UNDERSIGNED_BIND", "127.0.0.1:8000")
-    )
     name = host.rsplit(":", 1)[0]
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
+
+DEMO_PORTS = range(8000, 8020)
+
+
+def _find_free_port() -> int:
+    """Return the first port a newcomer's machine has free, from 8000 on."""
+    for port in DEMO_PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return DEMO_PORTS[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("UNDERSIGNED_MODE", preset)
     if getattr(arguments, "bind", None):
         os.environ["UNDERSIGNED_BIND"] = arguments.bind
+    elif preset == "demo" and "UNDERSIGNED_BIND" not in os.environ:
+        os.environ["UNDERSIGNED_BIND"] = f"127.0.0.1:{_find_free_port()}"
     try:
         environment = read_environment()
     except SettingNotValid as error:

@@ -7,18 +7,22 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from typing import ClassVar
 
 import uvicorn
 
 from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
 from undersigned.config.engine import Engine
+from undersigned.kernel.errors import Unavailable
 
 log = logging.getLogger("undersigned.server")
 
 
-class AddressTaken(Exception):
-    """Somebody listens there already."""
+class AddressTaken(Unavailable):
+    """Somebody listens on that address already."""
+
+    code: ClassVar[str] = "address-taken"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -29,7 +33,7 @@ def _bind(host: str, port: int) -> socket.socket:
         server.bind((host, port))
     except OSError as error:
         server.close()
-        raise AddressTaken(f"cannot listen on {host}:{port}: {error}") from error
+        raise AddressTaken(address=f"{host}:{port}", problem=str(error)) from error
     return server
 
 

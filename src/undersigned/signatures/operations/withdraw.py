@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import ClassVar
 
+from django.db import connection
+
 from undersigned_verify import entry, token
 
 from undersigned.kernel.errors import Refused
@@ -38,7 +40,7 @@ def withdraw_signature(
 ) -> None:
     """Withdraw and erase what was shown. Raises WithdrawalNotAllowed, StoreStopped."""
     start_withdraw(book=book, book_entry=book_entry, nonce=nonce, w=w).result()
-    ShownRecord.objects.filter(nonce=nonce).delete()
+    _erase(nonce)
 
 
 def erase_shown(
@@ -54,12 +56,20 @@ def erase_shown(
         leaf, entry.Signature
     ) or leaf.withdraw_hash != token.withdraw_hash(w):
         raise NotTheSigner()
-    ShownRecord.objects.filter(nonce=nonce).delete()
+    _erase(nonce)
 
 
 def erase_shown_by_operator(*, nonce: bytes) -> bool:
     """Erase a shown record for the operator; False if there is none."""
+    return _erase(nonce)
+
+
+def _erase(nonce: bytes) -> bool:
     deleted, _by_model = ShownRecord.objects.filter(nonce=nonce).delete()
+    if deleted and connection.vendor == "sqlite":
+        # The write-ahead log still holds the row's old page: fold it in and empty it.
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return deleted > 0
 
 
