@@ -37,6 +37,7 @@ class IssuanceFile:
         """Open the file; with ``create`` make it. Raises StorageFailed."""
         self.path = path
         self._aside = path.with_name(path.name + ".rebuild")
+        self._journal = path.with_name(path.name + "-journal")
         self.changed = False
         try:
             if self._aside.exists():
@@ -73,6 +74,7 @@ class IssuanceFile:
         """Make it durable. A failure is fatal."""
         self._db.execute("COMMIT")
         self.changed = True
+        self._blur_times()
 
     def roll_back(self) -> None:
         """Undo the transaction, if one is open."""
@@ -146,13 +148,20 @@ class IssuanceFile:
                 os.close(old)
             self._remove_journal()
             self._db = self._connect()
+            self._blur_times()
         except (sqlite3.Error, OSError) as error:
             raise StorageFailed(f"couldn't rebuild {self.path}: {error}") from error
         self.changed = False
 
+    def _blur_times(self) -> None:
+        """Let the file's times say nothing: they would be the last request's."""
+        for path in (self.path, self._journal):
+            if path.exists():
+                os.utime(path, ns=(0, 0))
+
     def _remove_journal(self) -> None:
         # Emptied by the last commit; removed so that the folder tells nothing.
-        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -162,4 +171,4 @@ class IssuanceFile:
         """Overwrite and remove the file and its journal. Raises StorageFailed."""
         self._db.close()
         destroy_file(self.path)
-        destroy_file(self.path.with_name(self.path.name + "-journal"))
+        destroy_file(self._journal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from undersigned.kernel.errors import Unavailable
 
 MAX_QUEUED = 20_000
 MAILBOX_SIZE = 200
+MAX_COUNTED = 1_000_000
 
 
 class MailQueueFull(Unavailable):
@@ -68,8 +69,8 @@ class EligibilityDesk:
         self._queue = queue.Queue(maxsize=MAX_QUEUED)
         self._lock = threading.Lock()
         # Keyed by nullifier and by ask id: keyed hashes and random bytes, no address.
-        self._mails_sent: Counter[bytes] = Counter()
-        self._attempts: Counter[bytes] = Counter()
+        self._mails_sent: dict[bytes, int] = {}
+        self._attempts: dict[bytes, int] = {}
         self._thread = threading.Thread(target=self._loop, name="mail", daemon=True)
 
     def start(self) -> None:
@@ -89,18 +90,21 @@ class EligibilityDesk:
 
     def count_mail(self, nullifier: bytes, limit: int) -> bool:
         """Count one more mail to an address; False when it has had ``limit``."""
-        with self._lock:
-            if self._mails_sent[nullifier] >= limit:
-                return False
-            self._mails_sent[nullifier] += 1
-            return True
+        return self._count(self._mails_sent, nullifier, limit)
 
     def count_attempt(self, ask_id: bytes, limit: int) -> bool:
         """Count one try at a code; False when ``limit`` tries are used up."""
+        return self._count(self._attempts, ask_id, limit)
+
+    def _count(self, counter: dict[bytes, int], key: bytes, limit: int) -> bool:
         with self._lock:
-            if self._attempts[ask_id] >= limit:
+            count = counter.get(key, 0)
+            if count >= limit:
                 return False
-            self._attempts[ask_id] += 1
+            counter[key] = count + 1
+            if len(counter) > MAX_COUNTED:
+                # The oldest first; a flood must not fill the memory.
+                del counter[next(iter(counter))]
             return True
 
     def enqueue(self, mail: ConfirmationMail) -> None:

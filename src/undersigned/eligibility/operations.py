@@ -98,8 +98,7 @@ def ask_by_email(
     nullifier = key.make_nullifier(klass=EMAIL, value=normalized)
     code = f"{secrets.randbelow(10**rules.CODE_DIGITS):0{rules.CODE_DIGITS}d}"
     expiry = _stamp(at + rules.ASK_LIFETIME)
-    ask_id = secrets.token_bytes(16)
-    ask = key.seal("ask", ask_id + expiry + nullifier + code.encode())
+    sealed_code = code.encode()
     if desk.count_mail(nullifier, rules.MAILS_PER_ADDRESS):
         desk.enqueue(
             ConfirmationMail(
@@ -109,7 +108,11 @@ def ask_by_email(
                 link_token=key.seal("link", expiry + nullifier),
             )
         )
-    return ask
+    else:
+        # No mail, so no code: asking for an address again and again gives no more
+        # tries at guessing one. These bytes cannot be typed.
+        sealed_code = b"\xff" * rules.CODE_DIGITS
+    return key.seal("ask", secrets.token_bytes(16) + expiry + nullifier + sealed_code)
 
 
 def confirm_code(

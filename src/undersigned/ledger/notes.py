@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import base64
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,7 +28,13 @@ class LogKey:
         self.vkey = note.VerifierKey(
             name=origin, key_id=note.key_id(origin, 1, public), public=public
         ).vkey
-        self._promise_name = f"{origin}/promise"
+        # One promise a signature: what is the same in all of them is made once, and
+        # checked once by the verifier's own reading of a note.
+        name = f"{origin}/promise"
+        self._promise_head = f"undersigned promise v1\n{origin}\n"
+        self._promise_line = f"\n\u2014 {name} ".encode()
+        self._promise_key_id = note.key_id(name, 1, public)
+        note.parse_note(self.sign_promise(bytes(32), datetime.fromtimestamp(0, UTC)))
 
     @classmethod
     def create(cls, keystore: Keystore, *, origin: str, path: str) -> LogKey:
@@ -50,7 +57,7 @@ class LogKey:
         hex, publish-by in seconds since 1970 UTC. Nothing about it is stored.
         """
         text = (
-            f"undersigned promise v1\n{self.origin}\n{nonce.hex()}\n"
-            f"{int(publish_by.timestamp())}\n"
-        )
-        return note.sign_note(text, self._promise_name, self._private)
+            f"{self._promise_head}{nonce.hex()}\n{int(publish_by.timestamp())}\n"
+        ).encode()
+        signed = self._promise_key_id + self._private.sign(text)
+        return text + self._promise_line + base64.b64encode(signed) + b"\n"

@@ -244,6 +244,7 @@ class _Runner:
                 yield self._progress(number, signed)
             self._publish(point.at)
             if missing > 0:
+                yield self._progress(number, signed)
                 return
             if self._net > point.total:
                 self._remove(number, point)

@@ -60,6 +60,15 @@ def _media_type(name: str) -> bytes:
     return b"application/octet-stream"
 
 
+def _is_named(condition: bytes | None, tag: bytes) -> bool:
+    """Say whether an If-None-Match names ``tag``; a proxy may have weakened it."""
+    if condition is None:
+        return False
+    return any(
+        one.strip().removeprefix(b"W/") in (tag, b"*") for one in condition.split(b",")
+    )
+
+
 class Files:
     """Serves log files below ``public`` and static files below ``static``."""
 
@@ -124,7 +133,7 @@ class Files:
         # Of the content, so that a re-export after a crash keeps it.
         tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
         headers = [(b"content-type", media), (b"etag", tag), *headers]
-        if find_header(scope, b"if-none-match") == tag:
+        if _is_named(find_header(scope, b"if-none-match"), tag):
             await answer(send, 304, b"", headers, head=True)
             return
         await answer(send, 200, body, headers, head=scope["method"] == "HEAD")
