@@ -83,6 +83,8 @@ APPEND_SLASH = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = 300_000
 FILE_UPLOAD_MAX_MEMORY_SIZE = 300_000
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 50
+# In memory or not at all: a temporary file would be a copy of somebody's receipt.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # Nothing about requests is logged: addresses, paths and times of signers would be
 # (SAFETY P2). Faults go to standard error without the request.

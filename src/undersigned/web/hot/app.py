@@ -14,6 +14,7 @@ from undersigned.web.hot.wire import (
     Scope,
     Send,
     answer,
+    require_small_body,
 )
 from undersigned.web.shared.problem import problem
 from undersigned.web.shared.services import Services
@@ -54,6 +55,8 @@ class HotApp:
                 taken = True
             else:
                 taken = False
+            if not taken:
+                require_small_body(scope)
         except UndersignedError as error:
             status, body, headers = problem(error)
             if isinstance(error, MethodNotTaken):

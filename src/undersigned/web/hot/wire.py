@@ -18,6 +18,7 @@ SAFE: Headers = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+PAGE_LIMIT_BYTES = 1 << 20
 NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"no-store")
 
 
@@ -82,6 +83,13 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     if len(body) > limit:
         raise BodyTooLarge(limit_bytes=limit)
     return body
+
+
+def require_small_body(scope: Scope) -> None:
+    """Raise BodyTooLarge for what announces more than any page's form can hold."""
+    length = find_header(scope, b"content-length")
+    if length is not None and (not length.isdigit() or int(length) > PAGE_LIMIT_BYTES):
+        raise BodyTooLarge(limit_bytes=PAGE_LIMIT_BYTES)
 
 
 def require_media_type(scope: Scope, wanted: bytes) -> None:
