@@ -26,3 +26,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "undersigned.config.settings"
 os.environ["UNDERSIGNED_DATA"] = _data
 os.environ["UNDERSIGNED_MODE"] = "development"
 django.setup()
+
+from undersigned.web.shared.locale import compile_catalogs  # noqa: E402 - after setup
+
+# Catalogues are compiled where they lie, and not tracked.
+compile_catalogs()

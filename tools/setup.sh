@@ -67,3 +67,9 @@ if [ "$(cat .venv/undersigned-stamp 2>/dev/null || true)" != "$stamp" ]; then
         --no-index --no-build-isolation --no-deps --editable .
     echo "$stamp" >.venv/undersigned-stamp
 fi
+
+# Catalogues are compiled beside their sources; a start does it again when they are older.
+if [ ! -f src/undersigned/locale/zh_Hans/LC_MESSAGES/django.mo ]; then
+    .venv/bin/python -c \
+        "from undersigned.web.shared.locale import compile_catalogs; compile_catalogs()"
+fi

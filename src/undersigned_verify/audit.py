@@ -45,19 +45,11 @@ class AuditReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the report as plain values, for ``--json``."""
-        fault = self.fault
         return {
             "source": self.source,
             "path": self.path,
             "verdict": self.verdict,
-            "fault": None
-            if fault is None
-            else {
-                "code": fault.code,
-                "index": fault.index,
-                "path": fault.path,
-                "detail": fault.detail,
-            },
+            "fault": self.fault.as_json() if self.fault is not None else None,
             "origin": self.origin,
             "tree_size": self.tree_size,
             "root_hash": self.root_hash,

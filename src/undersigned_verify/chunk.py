@@ -21,6 +21,7 @@ from undersigned_verify.entry import (
 )
 from undersigned_verify.errors import Fault
 from undersigned_verify.note import VerifierKey
+from undersigned_verify.position import Found, Rank
 from undersigned_verify.tile import WIDTH, parse_bundle, tile_path
 from undersigned_verify.token import TOKEN_TYPE, TokenKey, nonce_prefix
 
@@ -80,12 +81,7 @@ class Checked:
     parts: list[int] = field(default_factory=list)
     first_rank: bytes = b""
     last_rank: bytes = b""
-    # Position, then what is wrong: see ``position_of``.
-    faults: list[tuple[tuple[int, int], Fault]] = field(default_factory=list)
-
-
-# At one leaf, the fault nearer to the bytes explains the ones further away.
-_MISMATCH, _TOKEN, _ORDER, _NOTE = 0, 2, 3, 4
+    faults: list[Found] = field(default_factory=list)
 
 
 class Checker:
@@ -109,7 +105,8 @@ class Checker:
             starts.add(chunk.first)
         for data, tile in zip(chunk.bundles, chunk.tiles, strict=True):
             self._check_bundle(data, tile, starts, notes, nonces, done)
-            if done.faults:
+            # A faulty checkpoint further on does not hide what comes before it.
+            if any(found.leaf < chunk.first + done.leaves for found in done.faults):
                 break
         nonces.sort()
         done.parts = [bisect_left(nonces, byte) for byte in _FIRST_BYTES]
@@ -132,7 +129,7 @@ class Checker:
                 if checkpoint.size != size:
                     raise Fault("checkpoint-size")
             except Fault as fault:
-                done.faults.append(((size - 1, _NOTE), fault.at(path=path)))
+                done.faults.append(Found(size - 1, Rank.NOTE, fault.at(path=path)))
             else:
                 roots[size] = checkpoint.root
         return roots
@@ -203,7 +200,7 @@ class Checker:
     ) -> list[bytes]:
         """Hash a bundle of any leaves, and verify the tokens among them."""
         for index, leaf in enumerate(leaves, first):
-            if leaf[:2] != SIGNATURE_PREFIX or len(leaf) != SIGNATURE_SIZE:
+            if not is_signature(leaf):
                 continue
             nonce = sha256(self._prefix + leaf[4:101]).digest()
             nonces.append(nonce)
@@ -240,6 +237,11 @@ class Checker:
                 _note_order(first + low + bad, done)
                 return
             low = high
+
+
+def is_signature(leaf: bytes) -> bool:
+    """Tell whether a leaf has a signature's type and length."""
+    return len(leaf) == SIGNATURE_SIZE and leaf[:2] == SIGNATURE_PREFIX
 
 
 def is_uniform(data: bytes) -> bool:
@@ -288,19 +290,22 @@ def _compare(hashes: list[bytes], tile: bytes, first: int, done: Checked) -> Non
         return
     path = tile_path(0, first // WIDTH, len(hashes))
     if len(tile) != 32 * len(hashes):
-        done.faults.append(((first, _MISMATCH), Fault("tile-trailing", path=path)))
+        fault = Fault("tile-trailing", path=path)
+        done.faults.append(Found(first, Rank.MISMATCH, fault))
         return
     bad = next(i for i, h in enumerate(hashes) if h != tile[32 * i : 32 * i + 32])
     fault = Fault("tile-mismatch", index=first + bad, path=path)
-    done.faults.append(((first + bad, _MISMATCH), fault))
+    done.faults.append(Found(first + bad, Rank.MISMATCH, fault))
 
 
 def _note_token(index: int, done: Checked) -> None:
-    done.faults.append(((index, _TOKEN), Fault("token-invalid", index=index)))
+    fault = Fault("token-invalid", index=index)
+    done.faults.append(Found(index, Rank.TOKEN, fault))
 
 
 def _note_order(index: int, done: Checked) -> None:
-    done.faults.append(((index, _ORDER), Fault("order-in-interval", index=index)))
+    fault = Fault("order-in-interval", index=index)
+    done.faults.append(Found(index, Rank.ORDER, fault))
 
 
 def find_repeats(nonces: bytes) -> set[bytes]:

@@ -141,7 +141,7 @@ def _audit(options: argparse.Namespace) -> int:
         _print_json(
             {
                 "verdict": _VERDICTS[status],
-                "fault": _fault_json(shared),
+                "fault": shared.as_json() if shared is not None else None,
                 "logs": [report.as_json() for report in reports],
             }
         )
@@ -244,20 +244,9 @@ def _make_bar(options: argparse.Namespace, label: str) -> ProgressBar | None:
     return ProgressBar(sys.stderr, plain(label))
 
 
-def _fault_json(fault: Fault | None) -> dict[str, object] | None:
-    if fault is None:
-        return None
-    return {
-        "code": fault.code,
-        "index": fault.index,
-        "path": fault.path,
-        "detail": fault.detail,
-    }
-
-
 def _print_refusal(options: argparse.Namespace, fault: Fault) -> None:
     if options.json:
-        _print_json({"verdict": "refused", "fault": _fault_json(fault)})
+        _print_json({"verdict": "refused", "fault": fault.as_json()})
     else:
         print(f"REFUSED  {plain(str(fault))}")
 

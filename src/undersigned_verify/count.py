@@ -150,9 +150,7 @@ class LogState:
     @property
     def challenge(self) -> Challenge:
         """What the tokens of this log are bound to; Fault before the header."""
-        header = self._header()
-        digest = bytes.fromhex(header.statement_sha256)
-        return Challenge(header.issuer_name, header.origin, digest)
+        return self._header().challenge
 
     def checkpoint(self, size: int) -> None:
         """Note that a checkpoint of this size is kept; sizes only grow."""
@@ -208,8 +206,6 @@ class LogState:
                 self._check_decision(entry.targets, entry.release_key, _REINSTATABLE)
             case leaf.ApproverKey():
                 self._check_approver(entry)
-            case leaf.Header() | leaf.PublicRecord():
-                pass
 
     def apply_signatures(self, key_indexes: list[int], stances: bytes) -> None:
         """Append signatures by the columns of their leaves; Fault at the first bad one.

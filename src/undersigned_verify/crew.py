@@ -88,8 +88,9 @@ class Crew:
 
     def _due(self) -> Iterator[Result]:
         while self._next in self._done:
-            yield self._done.pop(self._next)
+            # Counted before it is handed over: whoever takes it may not come back.
             self._next += 1
+            yield self._done.pop(self._next - 1)
 
     def _collect(self) -> None:
         """Wait for at least one result."""

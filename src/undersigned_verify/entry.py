@@ -22,7 +22,7 @@ from undersigned_verify.canonical import (
 from undersigned_verify.canonical import encode as encode_json
 from undersigned_verify.canonical import parse as parse_json
 from undersigned_verify.errors import Fault
-from undersigned_verify.token import parse_spki
+from undersigned_verify.token import Challenge, parse_spki
 
 VERSION: Final = 1
 MAX_LEAF: Final = 65_535
@@ -106,6 +106,12 @@ class Header:
     issuer_name: str  # the issuer's host, visible ASCII
     mode: str  # one of MODES
     classes: tuple[str, ...]  # of CLASS_NAMES, at least one, each once
+
+    @property
+    def challenge(self) -> Challenge:
+        """What the tokens of this log are bound to."""
+        digest = bytes.fromhex(self.statement_sha256)
+        return Challenge(self.issuer_name, self.origin, digest)
 
     def __post_init__(self) -> None:
         _check_text(self.origin, "origin")
@@ -406,7 +412,7 @@ def _content(
         case Removal():
             aim = _aim(entry.targets, entry.remove_key, "remove_key")
             return {**aim, "reason": entry.reason, "case_sha256": entry.case_sha256}
-        case Release():
+        case _:
             aim = _aim(entry.targets, entry.release_key, "release_key")
             return {**aim, "reason": entry.reason, "case_sha256": entry.case_sha256}
 

@@ -100,7 +100,7 @@ class Fault(Exception):
     ) -> None:
         super().__init__(code, detail, index, path)
         self.code = code
-        self.detail = detail or FAULTS[code].capitalize() + "."
+        self.detail = detail or FAULTS[code][0].upper() + FAULTS[code][1:] + "."
         self.index = index
         self.path = path
 
@@ -113,11 +113,28 @@ class Fault(Exception):
             path=self.path if self.path is not None else path,
         )
 
+    def as_json(self) -> dict[str, object]:
+        """Return the fault as plain values, for ``--json``."""
+        return {
+            "code": self.code,
+            "index": self.index,
+            "path": self.path,
+            "detail": self.detail,
+        }
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Faults travel from worker processes; the default would lose the place.
+        return _make, (self.code, self.detail, self.index, self.path)
+
     def __str__(self) -> str:
         where = [f"leaf {self.index}"] if self.index is not None else []
         where += [self.path] if self.path is not None else []
         place = f" ({', '.join(where)})" if where else ""
         return f"{self.code}{place}: {self.detail}"
+
+
+def _make(code: str, detail: str, index: int | None, path: str | None) -> Fault:
+    return Fault(code, detail, index=index, path=path)
 
 
 class Unreadable(Exception):

@@ -76,7 +76,7 @@ class DirectorySource:
         self.live = live
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Read one regular file."""
+        """Read one regular file; anything else of that name is no file of a log."""
         try:
             # O_NONBLOCK: a named pipe planted in an export must not hang the audit.
             handle = os.open(self.folder / path, os.O_RDONLY | os.O_NONBLOCK)
@@ -84,10 +84,11 @@ class DirectorySource:
             return None
         except OSError as error:
             raise Unreadable(f"{self.name}/{path}: {error.strerror}") from error
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(handle)
+            return None
         with open(handle, "rb", buffering=0) as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise Unreadable(f"{self.name}/{path} is not a regular file.")
             return _read_limited(file, limit, path, found.st_size + 1)
 
     def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | None]:
@@ -214,9 +215,10 @@ class HTTPSource:
                 )
             sizes = _parse_growth(data, self.url)
             # The list is written after the checkpoint, so it may lag for a moment.
-            if newest in sizes or attempt + 1 == TRIES:
+            if newest in sizes:
                 break
-            time.sleep(1)
+            if attempt + 1 < TRIES:
+                time.sleep(1)
         return array("q", sorted({size for size in sizes if size < newest} | {newest}))
 
 

@@ -108,7 +108,7 @@ def parse_spki(spki: bytes) -> int:
 
 def encode_spki(n: int) -> bytes:
     """Return the 342 bytes of RFC 9578 for a modulus; Fault if it cannot be one."""
-    if n.bit_length() != 2048:
+    if n < 0 or n.bit_length() != 2048:
         raise Fault("leaf-spki", "The modulus is not an odd number of 2048 bits.")
     spki = _SPKI_HEAD + n.to_bytes(256) + _SPKI_TAIL
     parse_spki(spki)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Edge folders: text for people, the real clock and wiring are at home there.
-EDGE = {"config", "cli", "mirror", "web"}
+EDGE = {"config", "cli", "drills", "mirror", "web"}
 
 CLOCKS = {
     "date.today",

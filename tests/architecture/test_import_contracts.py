@@ -41,6 +41,7 @@ def test_every_folder_has_its_place_in_the_order() -> None:
 
 # The imports that the life of a signature needs, as "importer: imported".
 ALLOWED = """
+drills.crash: config.asgi
 config.asgi: web.hot.sign, cli.parser, accounts.models_facts
 cli.campaign: campaigns.operations, signatures.operations
 web.public.sign: signatures.operations, eligibility.operations, web.shared.services

@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_moderation(nouns)
     _add_logs(nouns)
     _add_instance(nouns)
+    _add_drills(nouns)
     return parser
 
 
@@ -202,4 +203,29 @@ def _add_instance(nouns: Any) -> None:
     seal = _add(nouns, "seal", "instance", "seal", "wrap secrets under a passphrase")
     seal.add_argument(
         "--passphrase-file", required=True, metavar="FILE", help="16 characters or more"
+    )
+
+
+# Each a module of undersigned.drills; named here so that --help loads none of them.
+# In the order in which a failure says most: forms, then the log, then storage.
+DRILLS = tuple("vectors tamper double close order unlink faults crash seize".split())
+
+
+def _add_drills(nouns: Any) -> None:
+    text = "attack an instance of its own and say what was found; yours is not touched"
+    drill = nouns.add_parser("drill", help=text, description=text)
+    drill.add_argument(
+        "name", choices=(*DRILLS, "all"), metavar="NAME", help="a drill, or all"
+    )
+    drill.add_argument(
+        "--full", action="store_true", help="the sizes that were promised, not CI's"
+    )
+    drill.add_argument(
+        "--seed", type=not_negative, metavar="N", help="repeat a run's random choices"
+    )
+    drill.add_argument("--out", metavar="FILE", help="also write the JSON report here")
+    drill.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    # Late and by name: drills stand above this package in the order of imports.
+    drill.set_defaults(
+        run=_late("undersigned.drills.command", "run_drills"), without_instance=True
     )

@@ -13,6 +13,7 @@ from undersigned.eligibility.data import Mail
 from undersigned.eligibility.desk import Mailbox, MailNotSent, MailSender
 
 TIMEOUT_SECONDS = 30
+_URL_FORM = "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -33,14 +34,16 @@ class SmtpSender:
 
     def __init__(self, url: str, *, mail_from: str) -> None:
         """Read the URL. Raises SettingNotValid."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise SettingNotValid(_URL_FORM) from None
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise SettingNotValid(
-                "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
-            )
+            raise SettingNotValid(_URL_FORM)
         self._scheme = parts.scheme
         self._host = parts.hostname
-        self._port = parts.port or _PORTS[parts.scheme]
+        self._port = port or _PORTS[parts.scheme]
         self._user = unquote(parts.username) if parts.username else None
         self._password = unquote(parts.password) if parts.password else ""
         self._from = mail_from
@@ -67,8 +70,11 @@ class SmtpSender:
                 f"the mail server answered {error.smtp_code}",
                 permanent=error.smtp_code >= 500,
             ) from None
-        except smtplib.SMTPRecipientsRefused:
-            raise MailNotSent("the recipient was refused", permanent=True) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            permanent = all(code >= 500 for code, _text in error.recipients.values())
+            raise MailNotSent(
+                "the recipient was refused", permanent=permanent
+            ) from None
         except (smtplib.SMTPException, OSError) as error:
             raise MailNotSent(type(error).__name__, permanent=False) from None
 
@@ -80,7 +86,12 @@ class SmtpSender:
             )
         server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
         if self._scheme == "smtp+starttls":
-            server.starttls(context=context)
+            try:
+                server.starttls(context=context)
+            except (smtplib.SMTPException, OSError):
+                # Never on in clear: whoever strips the offer would read the mail.
+                server.close()
+                raise
         return server
 
 

@@ -12,9 +12,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
-from undersigned.kernel.durable import destroy_file, fsync_directory
+from undersigned.kernel.durable import (
+    destroy_file,
+    fsync_directory,
+    make_private_folder,
+)
 from undersigned.kernel.errors import StorageFailed
 
 SCHEMA = """
@@ -23,6 +28,10 @@ CREATE TABLE issued (
 ) WITHOUT ROWID;
 CREATE TABLE ticket (
     hash BLOB PRIMARY KEY, last_day INTEGER NOT NULL
+) WITHOUT ROWID;
+-- The issuer keys this version began with: one that is missing closes its intake.
+CREATE TABLE issuer_key (
+    key_index INTEGER PRIMARY KEY, klass INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -33,8 +42,11 @@ SMALL_ROWS = 2_000
 class IssuanceFile:
     """One SQLite file, used by one thread at a time."""
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open the file; with ``create`` make it. Raises StorageFailed."""
+    def __init__(self, path: Path, *, create: Mapping[int, int] | None = None) -> None:
+        """Open the file; ``create`` makes it, for these keys (index to class).
+
+        What stands under the name is destroyed then. Raises StorageFailed.
+        """
         self.path = path
         self._aside = path.with_name(path.name + ".rebuild")
         self._journal = path.with_name(path.name + "-journal")
@@ -43,27 +55,56 @@ class IssuanceFile:
             if self._aside.exists():
                 # A rebuild was cut off before its rename; the old file is whole.
                 destroy_file(self._aside)
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if create is not None:
+                self.destroy_at(path)
+                self._create(create)
             elif not path.exists():
                 raise StorageFailed(f"{path} is missing")
             self._db = self._connect()
-            if create:
-                self._db.executescript(SCHEMA)
-                path.chmod(0o600)
-                fsync_directory(path.parent)
-            count = self._db.execute("SELECT count(*) FROM issued").fetchone()[0]
-            self.rows = int(count)
-        except sqlite3.Error as error:
+            try:
+                self._read()
+            except sqlite3.Error:
+                self._db.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
             raise StorageFailed(f"couldn't open {path}: {error}") from error
+
+    def _create(self, keys: Mapping[int, int]) -> None:
+        """Make the file aside and move it into place, so that it is there whole."""
+        make_private_folder(self.path.parent)
+        self._aside.touch(mode=0o600)
+        db = sqlite3.connect(self._aside, isolation_level=None)
+        try:
+            db.executescript(SCHEMA)
+            db.executemany("INSERT INTO issuer_key VALUES (?, ?)", sorted(keys.items()))
+        finally:
+            db.close()
+        handle = os.open(self._aside, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(self._aside, self.path)
+        fsync_directory(self.path.parent)
+
+    def _read(self) -> None:
+        self.rows = int(self._db.execute("SELECT count(*) FROM issued").fetchone()[0])
+        self.keys = {
+            int(key_index): int(klass)
+            for key_index, klass in self._db.execute("SELECT * FROM issuer_key")
+        }
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=TRUNCATE")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA secure_delete=ON")
-        db.execute("PRAGMA temp_store=MEMORY")
-        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        try:
+            db.execute("PRAGMA journal_mode=TRUNCATE")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA secure_delete=ON")
+            db.execute("PRAGMA temp_store=MEMORY")
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def begin(self) -> None:
@@ -168,7 +209,12 @@ class IssuanceFile:
         self._db.close()
 
     def destroy(self) -> None:
-        """Overwrite and remove the file and its journal. Raises StorageFailed."""
+        """Close, overwrite and remove file and journal. Raises StorageFailed."""
         self._db.close()
-        destroy_file(self.path)
-        destroy_file(self._journal)
+        self.destroy_at(self.path)
+
+    @staticmethod
+    def destroy_at(path: Path) -> None:
+        """Overwrite and remove a file that need not open. Raises StorageFailed."""
+        for suffix in ("", "-journal", ".rebuild", ".rebuild-journal"):
+            destroy_file(path.with_name(path.name + suffix))

@@ -73,6 +73,8 @@ class IssuerVersion:
     signers: dict[int, BlindSigner] = field(default_factory=dict)
     keys: dict[int, IssuerKeyFacts] = field(default_factory=dict)
     rebuilt_at: float = 0.0
+    # The day (since 1970) on which expired tickets were last dropped.
+    purged_on: int = 0
 
 
 @dataclass(slots=True)
@@ -184,13 +186,15 @@ class Issuer(BatchThread[_Request]):
 
         def rebuild() -> None:
             file = version.file
-            if file is None or not file.changed:
+            if file is None:
                 return
-            age = self._monotonic() - version.rebuilt_at
-            if file.rows <= CHEAP_ROWS or age >= HOUR_SECONDS:
+            if version.purged_on != today:
                 file.begin()
                 file.drop_expired(today)
                 file.commit()
+                version.purged_on = today
+            age = self._monotonic() - version.rebuilt_at
+            if file.changed and (file.rows <= CHEAP_ROWS or age >= HOUR_SECONDS):
                 file.rebuild()
                 version.rebuilt_at = self._monotonic()
 
@@ -231,11 +235,13 @@ class Issuer(BatchThread[_Request]):
                 (request, self._decide(version, file, request)) for request in requests
             ]
             file.commit()
-        except sqlite3.Error as error:
+            self._rebuild_if_small(version, file)
+        except (sqlite3.Error, StorageFailed) as error:
+            # Whether the rows are durable or not, a retry after the restart gets the
+            # answer that follows from them.
             for request in requests:
                 request.done(StoreStopped())
             raise StorageFailed(f"couldn't commit issuing: {error}") from error
-        self._rebuild_if_small(version, file)
         granted: list[tuple[_Request, int]] = []
         for request, answer in answers:
             if isinstance(answer, UndersignedError):

@@ -58,6 +58,9 @@ def create_version(
     keystore = issuer.keystore
     if keystore is None:
         raise KeysLocked(reason="no passphrase given")
+    known = issuer.versions.get(origin)
+    if known is not None and known.state is IssuingState.OPEN:
+        return _list_keys(known)
     if not keystore.has(f"{path}/version.key"):
         keystore.put(f"{path}/version.key", secrets.token_bytes(32))
     for key_index, klass in enumerate(classes):
@@ -65,9 +68,12 @@ def create_version(
         if not keystore.has(name):
             keystore.put(name, make_key())
     file_path = _file_path(issuer.folder, path)
-    if not file_path.exists():
-        IssuanceFile(file_path, create=True).close()
-    version = load_version(issuer=issuer, origin=origin, path=path)
+    if not file_path.exists() or not file_path.stat().st_size:
+        IssuanceFile(file_path, create=dict(enumerate(classes))).close()
+    return _list_keys(load_version(issuer=issuer, origin=origin, path=path))
+
+
+def _list_keys(version: IssuerVersion) -> list[IssuerKeyFacts]:
     return [version.keys[key_index] for key_index in sorted(version.keys)]
 
 
@@ -100,10 +106,17 @@ def load_version(
         version.signers.clear()
         return version
     try:
-        version.file = IssuanceFile(_file_path(issuer.folder, path))
+        file = IssuanceFile(_file_path(issuer.folder, path))
     except StorageFailed:
         version.state = IssuingState.RECORD_LOST
         return version
+    if file.keys != {index: facts.klass for index, facts in version.keys.items()}:
+        # One of the keys is gone: its class could not be issued, so nothing is.
+        file.close()
+        version.signers.clear()
+        version.key = None
+        return version
+    version.file = file
     version.state = IssuingState.RETRIES if closing else IssuingState.OPEN
     return version
 
@@ -267,8 +280,10 @@ def destroy_version(*, issuer: Issuer, origin: str, path: str) -> None:
                 ):
                     keystore.destroy(name)
         if found.file is not None:
-            found.file.destroy()
+            found.file.close()
             found.file = None
+        # By name, since a damaged file, or one whose keys are gone, is not open.
+        IssuanceFile.destroy_at(_file_path(issuer.folder, path))
 
     issuer.run(destroy)
 
@@ -284,7 +299,8 @@ def reopen_issuance(*, issuer: Issuer, origin: str, path: str) -> None:
         raise IntakeClosed(origin=origin, reason=str(version.state))
 
     def reopen() -> None:
-        version.file = IssuanceFile(_file_path(issuer.folder, path), create=True)
+        keys = {index: facts.klass for index, facts in version.keys.items()}
+        version.file = IssuanceFile(_file_path(issuer.folder, path), create=keys)
         version.state = IssuingState.OPEN
 
     issuer.run(reopen)

@@ -124,3 +124,8 @@ class EligibilityDesk:
             except MailNotSent as error:
                 # The address stays out of every log. The person can ask again.
                 self._on_mail_failure(error)
+            except Exception as error:  # noqa: BLE001 - the worker's outer loop
+                # One mail that cannot be written must not stop everybody else's. Its
+                # text may hold the address, so only the kind of error is passed on.
+                kind = type(error).__name__
+                self._on_mail_failure(MailNotSent(kind, permanent=False))

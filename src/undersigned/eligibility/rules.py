@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import timedelta
 from typing import Final
 
@@ -31,7 +32,8 @@ def normalize_address(text: str) -> str | None:
     The domain is lower-cased and, if international, encoded (IDNA); the local part is
     lower-cased. Dots and tags are kept: they mean different things at different hosts.
     """
-    local, at, domain = text.strip().rpartition("@")
+    composed = unicodedata.normalize("NFC", text.strip())
+    local, at, domain = composed.rpartition("@")
     if not at or not _LOCAL.fullmatch(local) or local[0] == "." or local[-1] == ".":
         return None
     try:

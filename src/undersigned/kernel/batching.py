@@ -36,6 +36,7 @@ class _Single(Generic[Item]):
 @dataclass(slots=True)
 class _Task:
     run: Callable[[], None]
+    refuse: Callable[[], None]
 
 
 class BatchThread(Generic[Item]):
@@ -75,10 +76,23 @@ class BatchThread(Generic[Item]):
 
     def stop(self) -> None:
         """Finish what is queued and end the thread."""
+        self._stopped = True
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-        self._stopped = True
+        self._refuse_left()
+
+    def _refuse_left(self) -> None:
+        """Answer those who came between the last look at the queue and the end."""
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, _Task):
+                item.refuse()
+            elif item is not None:
+                self._refuse(item.item)
 
     @property
     def is_taking(self) -> bool:
@@ -119,7 +133,7 @@ class BatchThread(Generic[Item]):
             except BaseException as error:  # noqa: BLE001 - handed to who asked
                 future.set_exception(error)
 
-        self._queue.put(_Task(task))
+        self._queue.put(_Task(task, lambda: future.set_exception(StoreStopped())))
         return future
 
     def _loop(self) -> None:
@@ -164,8 +178,10 @@ class BatchThread(Generic[Item]):
     def _guard(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except StorageFailed as error:
+        except BaseException as error:  # noqa: BLE001 - the thread's outer loop
             # Fatal: after a failed fsync nothing this process believes about the
-            # file is sure. Stop here, loudly; the restart reads what is durable.
+            # file is sure. Stop here, loudly; the restart reads what is durable. An
+            # error nobody foresaw is treated alike: a thread that died silently
+            # would leave every later signer waiting.
             self.failure = error
             self._on_failure(error)

@@ -172,6 +172,8 @@ class Keystore:
 
     def _recover(self) -> None:
         for aside in self.folder.rglob(".*.sealed"):
+            # The sealed copy came into place whole and synced, so what stands under
+            # the name is the raw secret, or what overwriting left of it.
             target = aside.with_name(aside.name[1 : -len(".sealed")])
-            if not target.exists():
-                os.replace(aside, target)
+            destroy_file(target)
+            os.replace(aside, target)

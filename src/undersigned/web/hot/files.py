@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from undersigned.web.hot.wire import (
+    CROSS_ORIGIN,
+    SAME_ORIGIN,
     Headers,
     MethodNotTaken,
     NothingHere,
@@ -60,6 +63,14 @@ def _media_type(name: str) -> bytes:
     return b"application/octet-stream"
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    media: bytes
+    cache: bytes
+    policy: Headers
+
+
 def _is_named(condition: bytes | None, tag: bytes) -> bool:
     """Say whether an If-None-Match names ``tag``; a proxy may have weakened it."""
     if condition is None:
@@ -85,13 +96,14 @@ class Files:
             if "checkpoints" in parts
             else _media_type(parts[-1])
         )
-        headers: Headers = [
-            (b"cache-control", _FOR_EVER if kept else _FRESH),
-            # Made to be copied: a mirror or an auditor on another site may read it.
-            (b"access-control-allow-origin", b"*"),
-            (b"cross-origin-resource-policy", b"cross-origin"),
-        ]
-        await self._send(scope, send, self._public / path, media, headers)
+        # Made to be copied: a mirror or an auditor on another site may read it.
+        file = _File(
+            self._public / path,
+            media,
+            _FOR_EVER if kept else _FRESH,
+            CROSS_ORIGIN,
+        )
+        await _send(scope, send, file)
 
     async def send_static(self, scope: Scope, send: Send, path: str) -> None:
         """Answer with one of the site's own files. Raises NothingHere."""
@@ -100,40 +112,50 @@ class Files:
         for root in self._static:
             file = root / path
             if file.is_file():
-                headers: Headers = [
-                    (b"cache-control", _STATIC),
-                    (b"cross-origin-resource-policy", b"same-origin"),
-                ]
-                await self._send(scope, send, file, _media_type(file.name), headers)
+                await _send(
+                    scope,
+                    send,
+                    _File(file, _media_type(file.name), _STATIC, SAME_ORIGIN),
+                )
                 return
         raise NothingHere()
 
-    async def _send(
-        self, scope: Scope, send: Send, file: Path, media: bytes, headers: Headers
-    ) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            raise MethodNotTaken(allowed="GET, HEAD")
-        try:
-            handle = os.open(file, os.O_RDONLY)
-        except OSError:
-            raise NothingHere() from None
-        try:
-            size = os.fstat(handle).st_size
-            body = os.read(handle, size)
-            while len(body) < size:
-                more = os.read(handle, size - len(body))
-                if not more:
-                    break
-                body += more
-        except OSError:
-            # A folder, say: it opens and does not read.
-            raise NothingHere() from None
-        finally:
-            os.close(handle)
-        # Of the content, so that a re-export after a crash keeps it.
-        tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
-        headers = [(b"content-type", media), (b"etag", tag), *headers]
-        if _is_named(find_header(scope, b"if-none-match"), tag):
-            await answer(send, 304, b"", headers, head=True)
-            return
-        await answer(send, 200, body, headers, head=scope["method"] == "HEAD")
+
+async def _send(scope: Scope, send: Send, file: _File) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise MethodNotTaken(allowed="GET, HEAD")
+    body = _read(file.path)
+    # Of the content, so that a re-export after a crash keeps it.
+    tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
+    headers: Headers = [
+        (b"content-type", file.media),
+        (b"etag", tag),
+        (b"cache-control", file.cache),
+    ]
+    if _is_named(find_header(scope, b"if-none-match"), tag):
+        await answer(send, 304, b"", headers, head=True, policy=file.policy)
+        return
+    head = scope["method"] == "HEAD"
+    await answer(send, 200, body, headers, head=head, policy=file.policy)
+
+
+def _read(path: Path) -> bytes:
+    """Return a file's bytes. Raises NothingHere."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        raise NothingHere() from None
+    try:
+        size = os.fstat(handle).st_size
+        body = os.read(handle, size)
+        while len(body) < size:
+            more = os.read(handle, size - len(body))
+            if not more:
+                break
+            body += more
+        return body
+    except OSError:
+        # A folder, say: it opens and does not read.
+        raise NothingHere() from None
+    finally:
+        os.close(handle)

@@ -17,6 +17,14 @@ SAFE: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-embedder-policy", b"require-corp"),
+    (b"x-frame-options", b"DENY"),
+]
+SAME_ORIGIN: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
+CROSS_ORIGIN: Headers = [
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"access-control-allow-origin", b"*"),
 ]
 PAGE_LIMIT_BYTES = 1 << 20
 NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"no-store")
@@ -100,9 +108,15 @@ def require_media_type(scope: Scope, wanted: bytes) -> None:
 
 
 async def answer(
-    send: Send, status: int, body: bytes, headers: Headers, *, head: bool = False
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Headers,
+    *,
+    head: bool = False,
+    policy: Headers = SAME_ORIGIN,
 ) -> None:
-    """Send one whole answer; ``head`` leaves the body out."""
+    """Send one whole answer; ``head`` leaves the body out, ``policy`` says to whom."""
     await send(
         {
             "type": "http.response.start",
@@ -110,6 +124,7 @@ async def answer(
             "headers": [
                 *headers,
                 *SAFE,
+                *policy,
                 (b"content-length", str(len(body)).encode()),
             ],
         }

@@ -12,7 +12,7 @@ from undersigned.campaigns.data import Campaign
 from undersigned.kernel.errors import Refused
 from undersigned.signatures import queries
 from undersigned.signatures.book import BookEntry
-from undersigned.signatures.data import Count, PublishedRemoval
+from undersigned.signatures.data import Count, GrowthPoint, PublishedRemoval
 from undersigned.web.public import chart, words
 from undersigned.web.shared import locale
 from undersigned.web.shared.services import Services
@@ -141,6 +141,27 @@ def make_removals(found: Sequence[PublishedRemoval]) -> list[RemovalRow]:
     ]
 
 
+def choose_points(
+    campaign: Campaign, points: Sequence[GrowthPoint]
+) -> list[GrowthPoint]:
+    """Return the checkpoints to draw, in order of time.
+
+    A replay carries the times of its series, all before the day on which it was opened
+    here; what is signed here since would stretch the picture over years. Elsewhere a
+    clock that was set back would make the line run backwards: the later word counts.
+    """
+    opened = campaign.opened_on
+    if campaign.replay and opened:
+        replayed = [point for point in points if point.at.date() < opened]
+        if len(replayed) > 1:
+            points = replayed
+    chosen: list[GrowthPoint] = []
+    for point in reversed(points):
+        if not chosen or point.at <= chosen[-1].at:
+            chosen.append(point)
+    return chosen[::-1]
+
+
 def make_growth(
     services: Services,
     campaign: Campaign,
@@ -148,7 +169,8 @@ def make_growth(
     language: str,
 ) -> dict[str, object]:
     """Return chart, falls, holes and table as the growth templates read them."""
-    points = queries.list_growth(ledger=services.ledger, origin=campaign.origin)
+    every = queries.list_growth(ledger=services.ledger, origin=campaign.origin)
+    points = choose_points(campaign, every)
     holes = list(campaign.replay.holes) if campaign.replay else []
     falls = chart.find_falls(points, removals)
     drawn = chart.make_chart(points, falls=falls, holes=holes, language=language)
@@ -160,12 +182,14 @@ def make_growth(
                 "at": fall.at,
                 "drop": fall.drop,
                 "removals": make_removals(fall.removals),
+                "is_one": [each.signatures for each in fall.removals] == [fall.drop],
             }
             for fall in falls
         ],
         "holes": holes,
         "rows": chart.make_rows(points, falls, holes),
         "total": len(points),
+        "since_replay": max(0, every[-1].net - points[-1].net) if points else 0,
         "top": chart.TOP,
         "plot": chart.PLOT,
         "bottom": chart.TOP + chart.PLOT,

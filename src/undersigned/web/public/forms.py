@@ -189,8 +189,10 @@ class SignForm(StagedForm):
             self.fields["stance"].choices = choices  # type: ignore[attr-defined]  # fields are typed as plain Field
         else:
             del self.fields["stance"]
-        if not shows:
-            for name in ("name", "place", "comment"):
+        for name in ("name", "place", "comment"):
+            if shows:
+                self.fields[name].widget.attrs["data-refuse"] = words.list_refusals()
+            else:
                 del self.fields[name]
         self._only_stance = int(choices[0][0])
 

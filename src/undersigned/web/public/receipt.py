@@ -88,9 +88,6 @@ def _page(
     *,
     refused: ReceiptNotReady | None = None,
 ) -> HttpResponse:
-    response = sign_pages.render_step(
+    return sign_pages.render_step(
         request, "sign/fetch", campaign, {"form": form}, refused=refused
     )
-    if form.errors:
-        response.status_code = 400
-    return response

@@ -32,6 +32,7 @@ from undersigned.web.public.forms import (
     TicketForm,
 )
 from undersigned.web.public.receipt import receipt_page
+from undersigned.web.shared.errors import add_refusal
 from undersigned.web.shared.services import require_turn, services
 
 
@@ -71,9 +72,8 @@ def _ask_by_email(request: HttpRequest, campaign: Campaign) -> HttpResponse:
             at=here.clock.now(),
         )
     except eligibility.AddressNotValid as error:
-        return sign_pages.brief_page(
-            request, campaign, klass="email", form=form, refused=error
-        )
+        add_refusal(form, "address", error)
+        return sign_pages.brief_page(request, campaign, klass="email", form=form)
     return _code_page(request, campaign, MailedCodeForm(), ask=token)
 
 
@@ -83,12 +83,9 @@ def _code_page(
     form: MailedCodeForm,
     *,
     ask: str,
-    refused: UndersignedError | None = None,
 ) -> HttpResponse:
     context: dict[str, object] = {"form": form, "carried": {"ask": ask}}
-    return sign_pages.render_step(
-        request, "sign/mail", campaign, context, refused=refused
-    )
+    return sign_pages.render_step(request, "sign/mail", campaign, context)
 
 
 def _use_invitation(request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -103,9 +100,8 @@ def _use_invitation(request: HttpRequest, campaign: Campaign) -> HttpResponse:
             at=here.clock.now(),
         )
     except eligibility.InvitationNotValid as error:
-        return sign_pages.brief_page(
-            request, campaign, klass="invitation", form=form, refused=error
-        )
+        add_refusal(form, "code", error)
+        return sign_pages.brief_page(request, campaign, klass="invitation", form=form)
     return sign_pages.write_page(request, campaign, klass="invitation", ticket=ticket)
 
 
@@ -181,8 +177,9 @@ def confirm_code(request: HttpRequest, campaign_id: str) -> HttpResponse:
             code=form.cleaned_data["code"],
             at=here.clock.now(),
         )
-    except Refused as error:
-        return _code_page(request, campaign, form, ask=ask, refused=error)
+    except eligibility.CodeWrong as error:
+        add_refusal(form, "code", error)
+        return _code_page(request, campaign, form, ask=ask)
     return sign_pages.write_page(request, campaign, klass="email", ticket=ticket)
 
 

@@ -36,7 +36,8 @@ class CrowdView:
     """What may be said of the crowd of one way of signing.
 
     ``together``: how many signatures at least are published at once, a new one
-    included. ``is_sure``: the mode sees to it. ``counted``: published this way so far.
+    included. ``is_sure``: the mode waits for so many, with its one exception.
+    ``counted``: published this way so far.
     """
 
     together: int
@@ -82,11 +83,13 @@ def render_step(
 ) -> HttpResponse:
     """Return a page of the journey; with ``refused``, the error on top of it."""
     said = translate(refused) if refused else None
+    form = context.get("form")
+    is_wrong = isinstance(form, StagedForm) and form.is_bound and bool(form.errors)
     response = render_page(
         request,
         f"public/{template}.html",
         {**_frame(campaign), **context, "refused": said},
-        status=said.status if said else 200,
+        status=said.status if said else 400 if is_wrong else 200,
         start=start_of(campaign),
     )
     seconds = problem.retry_after(refused) if refused else None
@@ -138,26 +141,17 @@ def brief_page(
     *,
     klass: str = "",
     form: StagedForm | None = None,
-    refused: UndersignedError | None = None,
 ) -> HttpResponse:
     """Return the briefing; after a fault, with the form as it was filled in."""
     here = services(request)
     ways = make_ways(here, campaign, bound={klass: form} if form is not None else {})
-    response = render_step(
-        request,
-        "sign/brief",
-        campaign,
-        {
-            "ways": ways,
-            "form": form,
-            "client": make_resume_data(here, campaign),
-            "messages": words.make_client_messages(),
-        },
-        refused=refused,
-    )
-    if form is not None and form.errors:
-        response.status_code = 400
-    return response
+    context: dict[str, object] = {
+        "ways": ways,
+        "form": form,
+        "client": make_resume_data(here, campaign),
+        "messages": words.make_client_messages(),
+    }
+    return render_step(request, "sign/brief", campaign, context)
 
 
 def make_resume_data(here: Services, campaign: Campaign) -> dict[str, object]:
@@ -221,10 +215,7 @@ def write_page(
         "only_stance": words.STANCE_NUMBERS[campaign.stances[0]],
         "shown_open": shown_open,
     }
-    response = render_step(request, "sign/write", campaign, context, refused=refused)
-    if form is not None and form.errors:
-        response.status_code = 400
-    return response
+    return render_step(request, "sign/write", campaign, context, refused=refused)
 
 
 def wait_page(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_lazy
 
+from undersigned.safety.text import BROWSER_PATTERNS
 from undersigned.web.shared import problem
 
 Words = str | Promise
@@ -48,7 +50,9 @@ CLASSES: Mapping[str, ClassWords] = {
             "open",
             gettext_lazy("By computing work only"),
             gettext_lazy("By computing work, without address or code"),
-            gettext_lazy("nobody was checked; one person can sign many times"),
+            gettext_lazy(
+                "nobody was checked; one person can sign many times; never added"
+            ),
         ),
     )
 }
@@ -81,14 +85,11 @@ SIGNATURE_STATES: Mapping[str, Words] = {
 }
 
 REASONS: Mapping[str, Words] = {
-    "script": gettext_lazy("made by a script"),
-    "automated": gettext_lazy("made by a script"),
+    "scripted-burst": gettext_lazy("made by a script"),
     "bought": gettext_lazy("bought or given for a reward"),
-    "duplicate": gettext_lazy("one person, several addresses"),
+    "duplicates": gettext_lazy("one person, several addresses"),
     "stolen-codes": gettext_lazy("codes that were stolen or copied"),
-    "invitation-leak": gettext_lazy("codes that were stolen or copied"),
-    "replay-fall": gettext_lazy("the published total fell here"),
-    "published-fall": gettext_lazy("the published total fell here"),
+    "series-fell": gettext_lazy("the published total fell here"),
     "court-order": gettext_lazy("ordered by a court"),
     "other": gettext_lazy("another reason, in the case file"),
 }
@@ -139,7 +140,11 @@ _CLIENT_MESSAGES: Mapping[str, Words] = {
     "not-a-signature": gettext_lazy(
         "This file is about something else than a signature."
     ),
+    "no-file": gettext_lazy("Choose a file first."),
     "tile-malformed": gettext_lazy("The published log is damaged where it was read."),
+    "note-malformed": gettext_lazy("A signed note in it is damaged."),
+    "checkpoint-malformed": gettext_lazy("The checkpoint in it is damaged."),
+    "base64-malformed": gettext_lazy("This is not a receipt, or the file is damaged."),
 }
 """By the scripts' own codes (client/README.md)."""
 
@@ -150,6 +155,7 @@ _SERVER_CODES = (
     "names-not-shown",
     "personal-data-found",
     "receipt-not-ready",
+    "signature-malformed",
     "text-not-clean",
     "text-too-long",
     "ticket-expired",
@@ -164,5 +170,19 @@ def make_client_messages() -> dict[str, str]:
     told = {code: str(text) for code, text in _CLIENT_MESSAGES.items()}
     for code in _SERVER_CODES:
         said = problem.CODES[code]
-        told[code] = f"{gettext(said.title)}. {gettext(said.detail)}"
+        parts = {"title": gettext(said.title), "detail": gettext(said.detail)}
+        told[code] = gettext("%(title)s. %(detail)s") % parts
     return told
+
+
+def list_refusals() -> str:
+    """Return what may not be shown, for ``fields.js``: JSON [[pattern, message], …]."""
+    personal = gettext(problem.CODES["personal-data-found"].detail)
+    hidden = gettext(problem.CODES["text-not-clean"].detail)
+    return json.dumps(
+        [
+            [pattern, hidden if kind == "hidden" else personal]
+            for kind, pattern in BROWSER_PATTERNS.items()
+        ],
+        ensure_ascii=False,
+    )

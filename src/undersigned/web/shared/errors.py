@@ -7,6 +7,7 @@ page, or sent as JSON to who asked for JSON.
 from __future__ import annotations
 
 from django.core.exceptions import RequestDataTooBig
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 
@@ -26,6 +27,17 @@ def translate(error: UndersignedError) -> Said:
     """Return what is said of ``error`` in the reader's language."""
     said = problem.say(error)
     return Said(said.status, gettext(said.title), gettext(said.detail))
+
+
+def say_in_one(said: Said) -> str:
+    """Return title and detail, both translated already, as one text."""
+    parts = {"title": said.title, "detail": said.detail}
+    return gettext("%(title)s. %(detail)s") % parts
+
+
+def add_refusal(form: Form, name: str, error: UndersignedError) -> None:
+    """Show a domain's refusal at the field that it is about."""
+    form.add_error(name, say_in_one(translate(error)))
 
 
 def _answer(

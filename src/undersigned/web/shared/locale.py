@@ -6,6 +6,7 @@ and should not be.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -137,7 +138,8 @@ def _make_pseudo_catalog(messages: Iterable[object]) -> Catalog:
 
 def _write(path: Path, catalog: Catalog) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".mo.new")
+    # Named by process: several may start at once, and each writes the same bytes.
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("wb") as target:
         write_mo(target, catalog)
     aside.replace(path)
@@ -161,5 +163,11 @@ def compile_catalogs(*, force: bool = False) -> list[Path]:
             catalog = _read(source)
             if path == pseudo:
                 catalog = _make_pseudo_catalog(list(catalog))
-            written.append(_write(path, catalog))
+            try:
+                written.append(_write(path, catalog))
+            except OSError:
+                # An installation that its user may not write to: what was shipped
+                # with it serves, and an older catalogue is better than no start.
+                if not path.exists():
+                    raise
     return written

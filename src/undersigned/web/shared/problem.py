@@ -154,8 +154,11 @@ _say(
 _say(
     "ask-expired",
     410,
-    noop("This code is too old, or was used"),
-    noop("Start again from the signing page: you will get a new one."),
+    noop("This code is no longer valid"),
+    noop(
+        "It is too old, or was tried too often. Start again from the signing page: you"
+        " will get a new one."
+    ),
 )
 _say(
     "invitation-not-valid",
@@ -324,6 +327,12 @@ _say(
     403,
     noop("This key does not belong to that signature"),
     noop("Compare number and key with your receipt. Nothing was changed."),
+)
+_say(
+    "receipt-without-key",
+    400,
+    noop("This receipt does not hold the withdrawal key"),
+    noop("Without that key nobody can withdraw the signature."),
 )
 _say(
     "receipt-not-ours",

@@ -59,3 +59,9 @@ def span(seconds: int) -> str:
 def short_hash(value: str) -> str:
     """Write the two ends of a digest, enough to compare by eye."""
     return f"{value[:8]}…{value[-8:]}" if len(value) > 20 else value
+
+
+@register.simple_tag
+def gap() -> str:
+    """Write what stands between two sentences: a space, and in Chinese nothing."""
+    return "" if _language().startswith("zh") else " "

@@ -1,0 +1,223 @@
+"""The record of issuing keeps neither time nor order (PROTOCOL §5)."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.factories.cast import ASHA, OMAR
+from tests.factories.issuers import Office
+from undersigned.credentials.issuance_file import IssuanceFile
+from undersigned.credentials.issuer import CHEAP_ROWS, SMALL_ROWS
+from undersigned.credentials.tickets import TicketNotValid
+from undersigned.kernel.errors import StorageFailed
+
+Row = tuple[bytes, int, bytes]
+ROWS: list[Row] = [
+    (bytes([number]) * 32, number % 2, bytes([255 - number]) * 32)
+    for number in random.Random(7).sample(range(256), 90)
+]
+
+
+def fill(path: Path, rows: list[Row]) -> IssuanceFile:
+    """Spend a ticket for each row, in this order, one commit each."""
+    file = IssuanceFile(path, create={0: 1})
+    for nullifier, key_index, request in rows:
+        file.begin()
+        file.add_ticket(nullifier[::-1], 20_000)
+        assert file.spend(
+            ticket_hash=nullifier[::-1],
+            nullifier=nullifier,
+            key_index=key_index,
+            request=request,
+        )
+        file.commit()
+    return file
+
+
+class TestRebuilding:
+    def test_it_gives_the_same_bytes_for_every_order_of_requests(
+        self, tmp_path: Path
+    ) -> None:
+        contents = set()
+        for run in range(4):
+            rows = random.Random(run).sample(ROWS, len(ROWS))
+            file = fill(tmp_path / f"{run}.sqlite3", rows)
+            file.rebuild()
+            file.close()
+            contents.add((tmp_path / f"{run}.sqlite3").read_bytes())
+        assert len(contents) == 1
+
+    def test_it_keeps_every_row(self, tmp_path: Path) -> None:
+        file = fill(tmp_path / "river.sqlite3", ROWS)
+        file.begin()
+        file.add_ticket(b"t" * 32, 20_000)
+        file.commit()
+        file.rebuild()
+        for nullifier, key_index, request in ROWS:
+            assert file.find(nullifier) == (key_index, request)
+        assert file.rows == len(ROWS)
+        file.begin()
+        assert file.spend(
+            ticket_hash=b"t" * 32, nullifier=b"new" * 9, key_index=0, request=b"R" * 32
+        )
+        file.commit()
+        file.close()
+
+    def test_it_leaves_no_journal_and_no_second_file(self, tmp_path: Path) -> None:
+        file = fill(tmp_path / "river.sqlite3", ROWS)
+        file.rebuild()
+        file.close()
+        assert [path.name for path in tmp_path.iterdir()] == ["river.sqlite3"]
+
+    def test_it_overwrites_the_old_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "river.sqlite3"
+        file = fill(path, ROWS)
+        (tmp_path / "blocks").hardlink_to(path)
+        file.rebuild()
+        file.close()
+        assert not (tmp_path / "blocks").read_bytes().strip(b"\0")
+
+    def test_it_leaves_a_file_for_its_owner_alone(self, tmp_path: Path) -> None:
+        file = fill(tmp_path / "river.sqlite3", ROWS[:3])
+        file.rebuild()
+        file.close()
+        mode = (tmp_path / "river.sqlite3").stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+
+    def test_one_that_was_cut_off_leaves_the_old_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "river.sqlite3"
+        fill(path, ROWS).close()
+        (tmp_path / "river.sqlite3.rebuild").write_bytes(b"half a file")
+        file = IssuanceFile(path)
+        assert file.rows == len(ROWS)
+        assert not (tmp_path / "river.sqlite3.rebuild").exists()
+        file.close()
+
+
+class TestTheOffice:
+    def read(self, office: Office) -> bytes:
+        return b"".join(
+            path.read_bytes() for path in sorted(office.record.parent.iterdir())
+        )
+
+    def test_it_leaves_no_trace_of_who_came_first(self, office: Office) -> None:
+        # Two people, in both orders, in the same two files' bytes.
+        tickets = {who: office.grant(who) for who in (ASHA, OMAR)}
+        requests = {who: office.write().prepared.request for who in (ASHA, OMAR)}
+        office.stop()
+        before = office.record.read_bytes()
+        contents = set()
+        for order in ((ASHA, OMAR), (OMAR, ASHA)):
+            office.record.write_bytes(before)
+            office.restart()
+            for who in order:
+                office.issue(tickets[who], requests[who])
+            contents.add(self.read(office))
+            office.stop()
+            contents.add(self.read(office))
+        assert len(contents) == 1
+
+    def test_it_keeps_no_address_and_no_ticket(self, office: Office) -> None:
+        ticket, request = office.grant(), office.write().prepared.request
+        office.issue(ticket, request)
+        raw = self.read(office)
+        assert b"asha" not in raw.lower()
+        assert ticket.encode() not in raw
+        assert request[3:40] not in raw
+
+    def test_it_forgets_a_spent_ticket(self, office: Office) -> None:
+        ticket = office.grant()
+        waiting = self.count_tickets(office)
+        office.issue(ticket, office.write().prepared.request)
+        assert (waiting, self.count_tickets(office)) == (1, 0)
+
+    def test_it_forgets_tickets_when_their_day_is_over(self, office: Office) -> None:
+        ticket, request = office.grant(), office.write().prepared.request
+        for day, left in ((21, 1), (22, 1), (23, 0)):
+            at = datetime(2026, 11, day, 23, 59, tzinfo=UTC)
+            # Something must have changed, as it has after a day of asking.
+            office.issue(office.grant(f"{day}@x.example"), self.write(office))
+            self.settle(office, at)
+            assert self.count_tickets(office) == left
+        with pytest.raises(TicketNotValid):
+            office.issue(ticket, request)
+
+    def test_it_forgets_them_on_a_day_when_nobody_comes(self, office: Office) -> None:
+        office.grant()
+        self.settle(office, office.clock.now())
+        for day in range(1, 4):
+            self.settle(office, office.clock.now() + timedelta(days=day))
+        assert self.count_tickets(office) == 0
+
+    def write(self, office: Office) -> bytes:
+        return office.write().prepared.request
+
+    def settle(self, office: Office, at: datetime) -> None:
+        today = int(at.timestamp()) // 86_400
+        office.issuer.rebuild_after_publication(office.origin, today=today)
+
+    def count_tickets(self, office: Office) -> int:
+        version = office.issuer.get_version(office.origin)
+        file = version.file
+        assert file is not None
+        return office.issuer.run(
+            lambda: int(file._db.execute("SELECT count(*) FROM ticket").fetchone()[0])
+        )
+
+
+class TestALargeFile:
+    """A file too large to rebuild at every commit; its size is only said to be so."""
+
+    def is_rebuilt(self, office: Office, rows: int) -> bool:
+        version = office.issuer.get_version(office.origin)
+        assert version.file is not None
+        version.file.rows = rows
+        before = office.record.stat().st_ino
+        office.issue(office.grant(), office.write().prepared.request)
+        now = int(office.clock.now().timestamp()) // 86_400
+        office.issuer.rebuild_after_publication(office.origin, today=now)
+        return office.record.stat().st_ino != before
+
+    @pytest.mark.parametrize("rows", [SMALL_ROWS + 1, CHEAP_ROWS - 1])
+    def test_it_is_rebuilt_at_each_publication_while_that_is_cheap(
+        self, office: Office, rows: int
+    ) -> None:
+        assert self.is_rebuilt(office, rows)
+
+    def test_beyond_that_it_is_rebuilt_each_hour(self, office: Office) -> None:
+        office.uptime_seconds = 1800.0
+        assert not self.is_rebuilt(office, CHEAP_ROWS + 10)
+        office.uptime_seconds = 3600.0
+        today = int(office.clock.now().timestamp()) // 86_400
+        before = office.record.stat().st_ino
+        office.issuer.rebuild_after_publication(office.origin, today=today)
+        assert office.record.stat().st_ino != before
+
+
+@pytest.mark.parametrize("content", [b"", b"Mallory was here" * 300])
+def test_what_is_no_record_does_not_open(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "river.sqlite3"
+    path.write_bytes(content)
+    with pytest.raises(StorageFailed):
+        IssuanceFile(path)
+
+
+def test_a_missing_record_does_not_open(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed):
+        IssuanceFile(tmp_path / "river.sqlite3")
+
+
+def test_it_keeps_no_write_ahead_log(office: Office) -> None:
+    office.stop()
+    db = sqlite3.connect(office.record)
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] != "wal"
+    tables = db.execute("SELECT sql FROM sqlite_master WHERE type='table'").fetchall()
+    db.close()
+    assert tables
+    assert all("WITHOUT ROWID" in sql for (sql,) in tables)

@@ -1,0 +1,111 @@
+"""A database older than what the public saw is refused: going on would fork the log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.factories.keys import KeyBox
+from tests.factories.ledgers import River, require_accepted
+from undersigned.kernel.clock import FixedClock
+from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.highwater import RolledBack
+
+
+def take_backup(river: River) -> Path:
+    """Copy the database, as a careless operator's backup does."""
+    river.stop()
+    backup = river.folder / "backup"
+    shutil.copyfile(river.folder / "ledger.sqlite3", backup)
+    river.start()
+    return backup
+
+
+def restore(river: River, backup: Path) -> None:
+    river.stop()
+    for path in river.folder.glob("ledger.sqlite3*"):
+        path.unlink()
+    shutil.copyfile(backup, river.folder / "ledger.sqlite3")
+
+
+class TestAStart:
+    def test_it_is_refused_with_an_older_database(self, river: River) -> None:
+        backup = take_backup(river)
+        river.pool(1)
+        river.publish()
+        restore(river, backup)
+        with pytest.raises(RolledBack, match="older than what"):
+            river.start()
+
+    def test_it_goes_on_with_the_same_database(self, river: River) -> None:
+        river.pool(1)
+        river.publish()
+        backup = take_backup(river)
+        river.pool(1)
+        restore(river, backup)
+        river.start()
+        river.pool(1)
+        river.publish()
+        assert require_accepted(river.audit()).tree_size == 8
+
+    def test_it_is_refused_with_another_history(self, river: River) -> None:
+        backup = take_backup(river)
+        river.pool(1)
+        river.publish()
+        mark = (river.folder / "highwater.json").read_bytes()
+        # As long as the published one, with other leaves.
+        restore(river, backup)
+        (river.folder / "highwater.json").unlink()
+        river.start()
+        river.pool(1)
+        river.publish()
+        river.stop()
+        (river.folder / "highwater.json").write_bytes(mark)
+        with pytest.raises(RolledBack, match="another history"):
+            river.start()
+
+    def test_it_is_refused_when_a_published_log_is_missing(self, river: River) -> None:
+        river.stop()
+        for path in river.folder.glob("ledger.sqlite3*"):
+            path.unlink()
+        with pytest.raises(RolledBack, match="does not hold"):
+            river.start()
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": ["x", 1]}'])
+    def test_it_is_refused_with_an_unreadable_mark(
+        self, river: River, content: str
+    ) -> None:
+        river.stop()
+        (river.folder / "highwater.json").write_text(content)
+        with pytest.raises(StorageFailed):
+            river.start()
+
+
+class TestTheMark:
+    def test_it_names_the_newest_checkpoint(self, river: River) -> None:
+        river.pool(1)
+        (published,) = river.publish()
+        mark = json.loads((river.folder / "highwater.json").read_bytes())
+        assert mark == {river.origin: [published.size, published.root.hex()]}
+
+    def test_it_may_lag_behind_as_after_a_crash(self, river: River) -> None:
+        mark = (river.folder / "highwater.json").read_bytes()
+        river.pool(1)
+        river.publish()
+        river.stop()
+        (river.folder / "highwater.json").write_bytes(mark)
+        river.start()
+        assert (river.folder / "highwater.json").read_bytes() != mark
+        require_accepted(river.audit())
+
+
+def test_a_new_folder_needs_no_mark(
+    tmp_path: Path, keys: KeyBox, clock: FixedClock
+) -> None:
+    river = River(tmp_path / "new", keys, clock)
+    river.start()
+    river.stop()
+    assert not (tmp_path / "new" / "highwater.json").exists()

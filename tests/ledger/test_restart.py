@@ -1,0 +1,141 @@
+"""Stopped after any numbered step, a publication ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from undersigned_verify import entry
+
+from tests.factories.ledgers import (
+    PooledSignature,
+    PowerCut,
+    River,
+    cut_at,
+    require_accepted,
+)
+from undersigned.ledger.operations import publish_now
+
+STEPS = [
+    "choose",
+    "append",
+    "before-commit",
+    "after-commit",
+    "after-mark",
+    "after-export",
+    "after-hand-on",
+]
+CANARY = b'{"comment":"","name":"Asha of the river path","place":""}'
+
+
+def publish(river: River) -> None:
+    publish_now(ledger=river.ledger, origin=river.origin, at=river.clock.now())
+
+
+@pytest.fixture
+def prepared(river: River) -> River:
+    """A stopped log with a full pool: signatures, a record, a removal, a withdrawal."""
+    (first, second, *_rest) = river.pool(252)
+    river.publish()
+    river.pool(5)
+    shown = river.make_signature(shown=CANARY)
+    river.submit_all([shown])
+    river.withdraw(first)
+    river.control(river.make_removal(river.index_of(second)))
+    river.control(entry.PublicRecord("answer", "a" * 64))
+    river.stop()
+    return river
+
+
+@pytest.mark.parametrize("step", STEPS)
+class TestAPublicationCutOff:
+    def test_it_gives_the_same_bytes_after_a_restart(
+        self, prepared: River, tmp_path: Path, step: str
+    ) -> None:
+        whole = prepared.copy_to(tmp_path / "whole")
+        whole.start()
+        publish(whole)
+        whole.stop()
+        cut = prepared.copy_to(tmp_path / "cut")
+        cut.start(cut_at(step))
+        with pytest.raises(PowerCut):
+            publish(cut)
+        cut.restart()
+        publish(cut)
+        require_accepted(cut.audit())
+        expected = whole.export_to(tmp_path / "export-whole")
+        assert cut.export_to(tmp_path / "export-cut") == expected
+        cut.stop()
+        assert (cut.folder / "highwater.json").read_bytes() == (
+            whole.folder / "highwater.json"
+        ).read_bytes()
+
+    def test_it_hands_on_what_signers_show(self, prepared: River, step: str) -> None:
+        prepared.start(cut_at(step))
+        with pytest.raises(PowerCut):
+            publish(prepared)
+        prepared.restart()
+        publish(prepared)
+        # Perhaps twice: who takes it over takes a nonce once.
+        assert {record.data for record in prepared.handed_on} == {CANARY}
+        assert len({record.nonce for record in prepared.handed_on}) == 1
+
+    def test_it_stops_the_next_start_of_nothing(
+        self, prepared: River, step: str
+    ) -> None:
+        prepared.start(cut_at(step))
+        with pytest.raises(PowerCut):
+            publish(prepared)
+        for _start in range(2):
+            prepared.restart()
+        publish(prepared)
+        prepared.pool(1)
+        prepared.publish()
+        require_accepted(prepared.audit())
+
+
+class TestWhatIsPublished:
+    def test_it_leaves_what_signers_show_nowhere_in_the_ledger(
+        self, prepared: River
+    ) -> None:
+        assert CANARY in read_ledger(prepared)
+        prepared.start()
+        publish(prepared)
+        assert CANARY not in read_ledger(prepared)
+        prepared.stop()
+        assert CANARY not in read_ledger(prepared)
+
+    def test_it_leaves_no_journal_with_the_order_of_requests(
+        self, river: River
+    ) -> None:
+        river.pool(5)
+        assert (river.folder / "ledger.sqlite3-wal").stat().st_size > 0
+        river.publish()
+        assert (river.folder / "ledger.sqlite3-wal").stat().st_size == 0
+
+
+def read_ledger(river: River) -> bytes:
+    return b"".join(
+        path.read_bytes() for path in sorted(river.folder.glob("ledger.sqlite3*"))
+    )
+
+
+def test_lost_public_files_are_written_again(river: River, tmp_path: Path) -> None:
+    river.pool(3)
+    river.publish()
+    before = river.export_to(tmp_path / "before")
+    river.stop()
+    for name in ("checkpoint", "count.json", "growth.csv", "checkpoints/6"):
+        (river.public / name).unlink()
+    river.start()
+    assert river.export_to(tmp_path / "after") == before
+    require_accepted(river.audit())
+
+
+def test_a_signature_in_the_pool_is_the_same_after_a_restart(river: River) -> None:
+    pooled: PooledSignature = river.pool(1)[0].signature
+    river.restart()
+    river.publish()
+    log = river.ledger.get_log(river.origin)
+    assert log.read_leaf(6) == pooled.leaf

@@ -1,0 +1,170 @@
+"""A full or failing disk stops the sequencer loudly; a restart recovers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.factories.ledgers import Pooled, River, require_accepted
+from undersigned.kernel.batching import StoreStopped
+from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.operations import publish_now
+from undersigned.ledger.queries import read_count
+
+
+def fill_disk(river: River) -> None:
+    """Let the database grow by no page more."""
+    river.ledger.writer.connection.execute("PRAGMA max_page_count=1")
+
+
+def break_table(river: River, table: str) -> None:
+    """Let every write to a table fail."""
+    river.ledger.writer.connection.execute(
+        f"CREATE TEMP TRIGGER broken BEFORE INSERT ON main.{table} "
+        "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    )
+
+
+def publish(river: River) -> None:
+    publish_now(ledger=river.ledger, origin=river.origin, at=river.clock.now())
+
+
+def pool_until_full(river: River) -> tuple[list[Pooled], BaseException]:
+    """Pool signatures until one fails; return those acknowledged, and the error."""
+    acknowledged: list[Pooled] = []
+    while True:
+        one = river.make_signature()
+        error = river.submit(one).exception()
+        if error is not None:
+            return acknowledged, error
+        acknowledged.append(one)
+
+
+class TestADiskFullWhilePooling:
+    def test_it_stops_the_writer_and_loses_nothing_acknowledged(
+        self, river: River
+    ) -> None:
+        river.pool(2)
+        fill_disk(river)
+        acknowledged, error = pool_until_full(river)
+        assert isinstance(error, StoreStopped)
+        assert len(river.failures) == 1
+        river.restart()
+        publish(river)
+        for one in acknowledged:
+            assert river.find_receipt(one) is not None
+        assert require_accepted(river.audit()).tree_size == 8 + len(acknowledged)
+
+    def test_it_takes_nothing_more_until_the_restart(self, river: River) -> None:
+        late = river.make_signature()
+        fill_disk(river)
+        pool_until_full(river)
+        with pytest.raises(StoreStopped):
+            river.submit(late).result()
+        with pytest.raises(StoreStopped):
+            publish(river)
+        assert river.ledger.failure is river.failures[0]
+        river.restart()
+        river.submit_all([late])
+
+    def test_it_leaves_reads_up(self, river: River) -> None:
+        (asha,) = river.pool(1)
+        publish(river)
+        fill_disk(river)
+        pool_until_full(river)
+        assert river.find_receipt(asha) is not None
+        assert read_count(ledger=river.ledger, origin=river.origin)["net"] == 1
+
+
+def fail_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def block_checkpoint(river: River) -> None:
+    """Put a folder where the checkpoint file goes."""
+    (river.public / "checkpoint").unlink()
+    (river.public / "checkpoint").mkdir()
+
+
+class TestAFailureWhilePublishing:
+    @pytest.mark.parametrize("table", ["nonce", "tile", "cells", "checkpoint"])
+    def test_a_failed_commit_rolls_back_and_the_restart_publishes(
+        self, river: River, table: str
+    ) -> None:
+        river.pool(60)
+        break_table(river, table)
+        with pytest.raises(StorageFailed):
+            publish(river)
+        assert len(river.failures) == 1
+        assert river.kept == [6]
+        river.restart()
+        publish(river)
+        assert require_accepted(river.audit()).tree_size == 66
+
+    def test_a_failed_sync_of_the_mark_shows_no_checkpoint(
+        self, river: River, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        river.pool(1)
+        with monkeypatch.context() as patch:
+            fail_fsync(patch)
+            with pytest.raises(StorageFailed):
+                publish(river)
+        assert river.kept == [6]
+        assert len(river.failures) == 1
+        river.restart()
+        assert river.kept == [6, 7]
+        require_accepted(river.audit())
+
+    def test_a_failed_export_stops_and_is_mended_by_the_restart(
+        self, river: River
+    ) -> None:
+        river.pool(1)
+        block_checkpoint(river)
+        with pytest.raises(StorageFailed):
+            publish(river)
+        with pytest.raises(StoreStopped):
+            publish(river)
+        (river.public / "checkpoint").rmdir()
+        river.restart()
+        assert require_accepted(river.audit()).tree_size == 7
+
+
+def drop_cells(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM cells")
+
+
+def drop_edge(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM tile")
+
+
+def drop_checkpoints(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM checkpoint")
+
+
+@pytest.mark.parametrize("damage", [drop_cells, drop_edge, drop_checkpoints])
+def test_a_damaged_database_does_not_start(
+    river: River, damage: Callable[[sqlite3.Connection], None]
+) -> None:
+    river.pool(1)
+    publish(river)
+    river.stop()
+    db = sqlite3.connect(river.folder / "ledger.sqlite3")
+    with db:
+        damage(db)
+    db.close()
+    with pytest.raises(StorageFailed):
+        river.start()
+
+
+def test_what_is_no_database_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(b"Mallory was here" * 300)
+    with pytest.raises(StorageFailed):
+        Ledger(folder=tmp_path, public=tmp_path / "public", keystore=None)
