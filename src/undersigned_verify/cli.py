@@ -112,10 +112,9 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -193,7 +192,7 @@ def _statement(options: argparse.Namespace) -> int:
     check_characters(check_form(data))
     found = digest(data)
     logs = []
-    if options.digest is not None and options.digest != found:
+    if options.digest is not None and options.digest.lower() != found:
         raise Fault("statement-mismatch", f"The file's digest is {found}.")
     if options.log is not None:
         for source in find_logs(options.log):

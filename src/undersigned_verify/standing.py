@@ -7,7 +7,7 @@ from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.count import State
 from undersigned_verify.errors import Fault
 from undersigned_verify.merkle import range_hash
-from undersigned_verify.note import VerifierKey
+from undersigned_verify.note import MAX_NOTE, VerifierKey
 from undersigned_verify.opening import MAX_SMALL, open_nodes
 from undersigned_verify.proof import ReceiptVerdict, verify_receipt
 from undersigned_verify.recount import Progress, Recount
@@ -77,3 +77,8 @@ def _check_prefix(receipt: ReceiptVerdict, newest: Checkpoint, source: Source) -
             "keep both, they prove that the log was changed."
         )
         raise Fault("receipt-log", detail)
+    path = f"checkpoints/{receipt.size}"
+    if source.read(path, MAX_NOTE) is None:
+        # Its order within an interval was promised to whoever holds a checkpoint.
+        detail = "The log no longer keeps the receipt's checkpoint."
+        raise Fault("receipt-log", detail, path=path)

@@ -49,9 +49,7 @@ class TestACrashWhileOpening:
         instance.restart()
         self.check_opens(instance, campaign_id)
 
-    @pytest.mark.parametrize(
-        "step", ["create_version", "create_log", "record_act"]
-    )
+    @pytest.mark.parametrize("step", ["create_version", "create_log", "record_act"])
     @pytest.mark.parametrize("restarts", [True, False])
     def test_it_is_taken_up_again_between_two_steps(
         self,
@@ -77,7 +75,9 @@ class TestACrashWhileOpening:
             instance.restart()
         self.check_opens(instance, campaign_id)
 
-    def check_opens(self, instance: Instance, campaign_id: operations.CampaignId) -> None:
+    def check_opens(
+        self, instance: Instance, campaign_id: operations.CampaignId
+    ) -> None:
         campaign = instance.open(campaign_id)
         assert campaign.state is CampaignState.OPEN
         instance.sign(campaign)

@@ -123,6 +123,12 @@ class TestTheOffice:
             contents.add(self.read(office))
         assert len(contents) == 1
 
+    def test_its_times_do_not_tell_of_the_last_request(self, office: Office) -> None:
+        office.issue(office.grant(), office.write().prepared.request)
+        modified = {path.stat().st_mtime for path in office.record.parent.iterdir()}
+        assert modified == {0}
+        assert office.record.stat().st_atime == 0
+
     def test_it_keeps_no_address_and_no_ticket(self, office: Office) -> None:
         ticket, request = office.grant(), office.write().prepared.request
         office.issue(ticket, request)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
 
 from tests.factories.cast import ASHA, OMAR
-from tests.factories.issuers import OPEN, Office
+from tests.factories.issuers import EMAIL, OPEN, Office
 from undersigned.credentials.issuer import (
     AlreadyIssued,
     IntakeClosed,
@@ -218,19 +219,43 @@ def test_a_stopped_office_refuses_at_once(office: Office) -> None:
     office.issue(ticket, request)
 
 
+def block_rebuild(office: Office) -> None:
+    """Put a folder where the rebuilt record is written."""
+    aside = office.record.with_name(f"{office.record.name}.rebuild")
+    aside.mkdir()
+    (aside / "in-the-way").touch()
+
+
 class TestADiskThatFails:
     def test_nobody_is_left_waiting_when_the_record_cannot_be_rebuilt(
         self, office: Office
     ) -> None:
         ticket, request = office.grant(), office.write().prepared.request
-        aside = office.record.with_name(f"{office.record.name}.rebuild")
-        aside.mkdir()
-        (aside / "in-the-way").touch()
+        block_rebuild(office)
         future = office.start_issue(ticket, request)
         # Answered or refused: the row is durable, so that a retry gets the answer.
         assert future.exception(5) is None or isinstance(
             future.exception(), StoreStopped
         )
+        assert len(office.failures) == 1
+
+    def test_nobody_elses_is_left_waiting_in_the_same_batch(
+        self, office: Office
+    ) -> None:
+        rivers = office.grant(), office.write().prepared.request
+        block_rebuild(office)
+        office.name = "school"
+        office.create((EMAIL,))
+        schools = office.grant(), office.write().prepared.request
+        gate = threading.Event()
+        office.issuer.start_task(gate.wait)
+        office.name = "river"
+        futures = [office.start_issue(*rivers)]
+        office.name = "school"
+        futures.append(office.start_issue(*schools))
+        gate.set()
+        for future in futures:
+            assert isinstance(future.exception(5), StoreStopped | None)
         assert len(office.failures) == 1
 
     def test_a_failed_commit_is_loud_and_issues_nothing(self, office: Office) -> None:

@@ -17,7 +17,11 @@ from tests.factories.issuers import EMAIL, OPEN, Office
 from tests.factories.keys import KeyBox
 from undersigned.credentials.data import IssuingState
 from undersigned.credentials.issuer import IntakeClosed, IssuingStopped
-from undersigned.credentials.operations import count_issued, get_class_key
+from undersigned.credentials.operations import (
+    RecordNotLost,
+    count_issued,
+    get_class_key,
+)
 from undersigned.credentials.tickets import TicketNotValid
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.keystore import KeysLocked
@@ -199,7 +203,7 @@ class TestALostRecord:
 class TestReopening:
     def test_it_is_refused_while_the_record_is_there(self, office: Office) -> None:
         office.issue(office.grant(), office.write().prepared.request)
-        with pytest.raises(IntakeClosed):
+        with pytest.raises(RecordNotLost):
             office.reopen()
         assert count_issued(issuer=office.issuer, origin=office.origin) == {0: 1}
 

@@ -69,7 +69,9 @@ class TestTheCode:
             lambda code: code.replace(" ", ""),
             lambda code: f"  {code}\n",
             lambda code: code.replace(" ", "-"),
-            lambda code: code.translate(str.maketrans("0123456789", "０１２３４５６７８９")),
+            lambda code: code.translate(
+                str.maketrans("0123456789", "０１２３４５６７８９")
+            ),
             lambda code: code.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")),
         ],
     )

@@ -51,9 +51,7 @@ def work(puzzle: Puzzle, bits: int = BITS) -> str:
     )
 
 
-def solve(
-    instance: Instance, campaign: Campaign, token: str, solution: str
-) -> str:
+def solve(instance: Instance, campaign: Campaign, token: str, solution: str) -> str:
     return solve_puzzle(
         desk=instance.engine.services.desk,
         campaign=campaign,

@@ -18,8 +18,9 @@ Value = str | int | bool | date | list[str] | None
 def _write(value: Value) -> str:
     if isinstance(value, date):
         return value.isoformat()
-    # JSON's strings, numbers, truth values and lists of strings are TOML's too.
-    return json.dumps(value, ensure_ascii=False)
+    # JSON's strings, numbers, truth values and lists of strings are TOML's too, but
+    # for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def make_campaign_file(
@@ -52,6 +53,4 @@ def make_draft(**changes: Value) -> CampaignDraft:
     """Return the draft in such a file."""
     text = changes.pop("text", TEXT)
     tail = changes.pop("tail", "")
-    return parse_campaign_file(
-        make_campaign_file(text=text, tail=str(tail), **changes)
-    )
+    return parse_campaign_file(make_campaign_file(text=text, tail=str(tail), **changes))

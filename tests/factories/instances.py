@@ -41,7 +41,12 @@ from undersigned.ledger.data import Published
 from undersigned.ledger.operations import publish_now
 from undersigned.signatures.book import BookEntry
 from undersigned.signatures.data import Pooled
-from undersigned.signatures.operations.redeem import SignRequest, redeem_and_wait
+from undersigned.signatures.operations.redeem import (
+    SignRequest,
+    make_pooled,
+    redeem_and_wait,
+    start_redeem,
+)
 from undersigned.signatures.operations.remove import (
     RemovalProposal,
     announce_approver,
@@ -353,11 +358,24 @@ class Instance:
             prepared=[one.prepared for one in writings],
             at=self.clock.now(),
         )
-        signed = []
+        sent = []
         for prepared, answer in answers:
             request = by_request[prepared.request].finish(answer)
-            pooled = self.redeem(campaign, request)
-            signed.append(Signed(request, pooled.nonce, prepared.w, pooled))
+            _nonce, durable = start_redeem(
+                book=self.engine.services.book,
+                book_entry=self.entry(campaign),
+                request=request,
+            )
+            sent.append((prepared, request, durable))
+        signed = []
+        for prepared, request, durable in sent:
+            durable.result(PATIENCE_SECONDS)
+            pooled = make_pooled(
+                book_entry=self.entry(campaign),
+                nonce=prepared.nonce,
+                at=self.clock.now(),
+            )
+            signed.append(Signed(request, prepared.nonce, prepared.w, pooled))
         return signed
 
     def withdraw(self, campaign: Campaign, signed: Signed) -> None:

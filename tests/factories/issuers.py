@@ -32,10 +32,9 @@ PATIENCE_SECONDS = 10
 class Office:
     """An issuer that can be stopped and started, and people who come to it."""
 
-    origin = "undersigned.example/c/river"
-    path = "c/river"
-
     def __init__(self, folder: Path, clock: FixedClock) -> None:
+        # Whose campaign it works for; another name, another version.
+        self.name = "river"
         self.folder = folder
         self.clock = clock
         self.failures: list[BaseException] = []
@@ -53,9 +52,19 @@ class Office:
         return self._issuer
 
     @property
+    def path(self) -> str:
+        """The version's path."""
+        return f"c/{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """The version's origin."""
+        return f"undersigned.example/{self.path}"
+
+    @property
     def record(self) -> Path:
         """The issuance file."""
-        return self.folder / "issuance" / "river.sqlite3"
+        return self.folder / "issuance" / f"{self.name}.sqlite3"
 
     @property
     def secrets(self) -> Path:

@@ -17,9 +17,7 @@ MakeRiver = Callable[..., River]
 
 
 @pytest.fixture
-def make_river(
-    tmp_path: Path, keys: KeyBox, clock: FixedClock
-) -> Iterator[MakeRiver]:
+def make_river(tmp_path: Path, keys: KeyBox, clock: FixedClock) -> Iterator[MakeRiver]:
     """Make river logs, created and running, and stop them at the end."""
     made: list[River] = []
 

@@ -52,13 +52,14 @@ class TestAStart:
         assert require_accepted(river.audit()).tree_size == 8
 
     def test_it_is_refused_with_another_history(self, river: River) -> None:
+        old = (river.folder / "highwater.json").read_bytes()
         backup = take_backup(river)
         river.pool(1)
         river.publish()
         mark = (river.folder / "highwater.json").read_bytes()
         # As long as the published one, with other leaves.
         restore(river, backup)
-        (river.folder / "highwater.json").unlink()
+        (river.folder / "highwater.json").write_bytes(old)
         river.start()
         river.pool(1)
         river.publish()
@@ -66,6 +67,16 @@ class TestAStart:
         (river.folder / "highwater.json").write_bytes(mark)
         with pytest.raises(RolledBack, match="another history"):
             river.start()
+
+    def test_it_is_refused_without_the_mark(self, river: River) -> None:
+        # It is never backed up: where it is missing, the rest is a restored copy.
+        river.stop()
+        mark = (river.folder / "highwater.json").read_bytes()
+        (river.folder / "highwater.json").unlink()
+        with pytest.raises(RolledBack, match="no high-water mark"):
+            river.start()
+        (river.folder / "highwater.json").write_bytes(mark)
+        river.start()
 
     def test_it_is_refused_when_a_published_log_is_missing(self, river: River) -> None:
         river.stop()

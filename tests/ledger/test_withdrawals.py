@@ -51,9 +51,7 @@ class TestAPublishedSignature:
             river.withdraw(asha)
         assert river.publish() == []
 
-    def test_it_stays_without_its_own_secret(
-        self, river: River, asha: Pooled
-    ) -> None:
+    def test_it_stays_without_its_own_secret(self, river: River, asha: Pooled) -> None:
         with pytest.raises(WithdrawalNotAllowed):
             river.withdraw(asha, w=bytes(32))
         assert river.publish() == []

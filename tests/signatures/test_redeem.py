@@ -123,9 +123,7 @@ class TestItsPromise:
         span = pooled.publish_by - instance.clock.now()
         assert timedelta(days=1) <= span <= timedelta(days=1, hours=2)
 
-    def test_it_names_the_closing_day_in_danger_mode(
-        self, instance: Instance
-    ) -> None:
+    def test_it_names_the_closing_day_in_danger_mode(self, instance: Instance) -> None:
         closes_on = (instance.clock.now() + timedelta(days=9)).date()
         danger = instance.open(
             instance.create(mode="danger", classes=["email"], closes_on=closes_on),

@@ -95,7 +95,9 @@ class TestAProposal:
         with pytest.raises(ProposalNotValid):
             propose([(3, 4)], reason=reason)
 
-    @pytest.mark.parametrize("case", ["", "c" * 63, "C" * 64, "g" * 64, "c" * 64 + "\n"])
+    @pytest.mark.parametrize(
+        "case", ["", "c" * 63, "C" * 64, "g" * 64, "c" * 64 + "\n"]
+    )
     def test_its_case_is_a_hash(self, case: str) -> None:
         with pytest.raises(ProposalNotValid):
             propose([(3, 4)], case=case)
@@ -108,7 +110,10 @@ class TestAProposal:
 
     def test_it_may_be_approved_in_any_order(self) -> None:
         (one,) = propose([(3, 4)])
-        orders = [(("mina", MINA), ("petra", PETRA)), (("petra", PETRA), ("mina", MINA))]
+        orders = [
+            (("mina", MINA), ("petra", PETRA)),
+            (("petra", PETRA), ("mina", MINA)),
+        ]
         made = []
         for order in orders:
             approved = one
@@ -320,7 +325,9 @@ class TestAnApprover:
         assert set(approvers) == {"mina", "petra", "noor"}
         assert instance.audit(campaign).accepted
 
-    @pytest.mark.parametrize("name", ["", "x", "Noor", "-noor", "n" * 42, "noor\n", "ñ" * 3])
+    @pytest.mark.parametrize(
+        "name", ["", "x", "Noor", "-noor", "n" * 42, "noor\n", "ñ" * 3]
+    )
     def test_its_id_is_a_pseudonym(
         self, instance: Instance, campaign: Campaign, name: str
     ) -> None:
@@ -340,9 +347,7 @@ class TestAnApprover:
         with pytest.raises(LeafRefused):
             announce(instance, campaign, "mina", self.public)
         with pytest.raises(LeafRefused):
-            announce(
-                instance, campaign, "noor", MINA.public_key().public_bytes_raw()
-            )
+            announce(instance, campaign, "noor", MINA.public_key().public_bytes_raw())
 
 
 class TestAPublicRecord:

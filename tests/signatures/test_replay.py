@@ -26,7 +26,9 @@ from undersigned.signatures.replay import (
 )
 from undersigned.signatures.series import parse_series
 
-REPLAY = '[replay]\ntitle = "Published figures"\nurl = "https://data.example/"\nscale = 1'
+REPLAY = (
+    '[replay]\ntitle = "Published figures"\nurl = "https://data.example/"\nscale = 1'
+)
 APPROVERS = [DemoApprover("mina", MINA), DemoApprover("petra", PETRA)]
 SERIES = make_csv(4, 9, 9, 6, 11, 2, 2, 5)
 

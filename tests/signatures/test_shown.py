@@ -99,7 +99,9 @@ class TestAShownName:
         self, instance: Instance, campaign: Campaign
     ) -> None:
         signed = [
-            instance.sign(campaign, f"{number}@x.example", shown=show(name=f"N{number}"))
+            instance.sign(
+                campaign, f"{number}@x.example", shown=show(name=f"N{number}")
+            )
             for number in range(5)
         ]
         instance.publish(campaign)

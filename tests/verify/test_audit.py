@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from undersigned_verify.audit import (
     AuditReport,
@@ -172,6 +173,7 @@ class TestMissingFiles:
 
     def test_a_checkpoint_that_vanishes_while_it_is_read(self, folder: Path) -> None:
         class Vanishing(DirectorySource):
+            @override
             def read(self, path: str, limit: int) -> bytes | None:
                 return None if path == "checkpoints/203" else super().read(path, limit)
 
@@ -221,10 +223,14 @@ class TestFlippedBytes:
         flip(folder / "tile/entries/001", 359 * 9 + offset)
         assert_fault(folder, "entries-form", "tile/entries/001", 256)
 
-    @pytest.mark.parametrize("at,code", [(0, "entries-form"), (2, "entries-mismatch")])
-    def test_a_flipped_header_is_named(self, folder: Path, at: int, code: str) -> None:
+    @pytest.mark.parametrize("at", [0, 1, 2, 30])
+    def test_a_flipped_header_is_named(self, folder: Path, at: int) -> None:
         flip(folder / "tile/entries/000", at)
-        assert_fault(folder, code, "tile/entries/000", 0)
+        fault = audit(folder).fault
+        assert fault is not None
+        # Another length may or may not leave a bundle that can be cut.
+        assert fault.code in ("entries-mismatch", "entries-form")
+        assert (fault.path, fault.index) == ("tile/entries/000", 0)
 
     def test_a_flipped_hash_of_the_header_is_named(self, folder: Path) -> None:
         flip(folder / "tile/0/000", 0)

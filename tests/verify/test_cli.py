@@ -24,6 +24,7 @@ from tests.verify.building import (
     Approver,
     Issuer,
     LogBuilder,
+    rank,
     write,
 )
 
@@ -305,6 +306,24 @@ class TestReceipt:
             capsys, "receipt-log", file, "--vkey", signed.key.vkey, "--log", root
         )
         assert "cut back" in shown
+
+    def test_a_log_that_dropped_its_checkpoint(
+        self, tmp_path: Path, file: Path, signed: LogBuilder, capsys: Output
+    ) -> None:
+        # Joined with a later interval that happens to follow in order, nothing in the
+        # log itself tells.
+        last = rank(signed.leaves[-1])
+        several = (signed.make_signature(f"later {i}") for i in range(10_000))
+        later = next(found for found in several if rank(leaf.encode(found)) > last)
+        signed.add(later).publish()
+        del signed.kept[-2]
+        root = signed.export(tmp_path / "joined")
+        assert main(["audit", str(root)]) == 0
+        capsys.readouterr()
+        shown = self.refuse(
+            capsys, "receipt-log", file, "--vkey", signed.key.vkey, "--log", root
+        )
+        assert "no longer keeps" in shown
 
     def test_a_log_with_another_history(
         self, tmp_path: Path, file: Path, signed: LogBuilder, capsys: Output

@@ -130,7 +130,7 @@ class TestNote:
             lambda note: note.replace("—".encode(), b"-"),
             lambda note: note.replace("— ".encode(), "—".encode()),
             lambda note: note.replace(b"=\n", b"\n"),
-            lambda note: note.replace(b"text", b"te\txt"),
+            lambda note: note.replace(b"text", b"tab\t"),
             lambda note: note.replace(b"text\n", b"text\r\n"),
             lambda note: note.replace(b"text", b"\xff"),
             lambda note: note.replace(b"river", b"ri\xc2\xa0ver"),

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from undersigned_verify.audit import audit_log
 from undersigned_verify.errors import Fault, Unreadable
@@ -58,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data or b"")
 
+    @override
     def log_message(self, format: str, *args: object) -> None:
         pass
 

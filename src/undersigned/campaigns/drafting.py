@@ -98,14 +98,18 @@ def _names(
     if len(set(map(str, value))) != len(value):
         raise _fail(name, "names one twice")
     for item in value:
-        if item not in allowed:
+        if not isinstance(item, str) or item not in allowed:
             raise _fail(name, f"knows {', '.join(allowed)}; not {item!r}")
     return tuple(sorted(value, key=lambda item: allowed[item]))
 
 
 def _url(value: str, field: str) -> str:
-    if value and urlsplit(value).scheme not in ("http", "https"):
-        raise _fail(field, "must begin with http:// or https://")
+    try:
+        scheme = urlsplit(value).scheme if value else "https"
+    except ValueError:
+        scheme = ""
+    if scheme not in ("http", "https"):
+        raise _fail(field, "must be an address that begins with http:// or https://")
     return value
 
 
@@ -123,6 +127,8 @@ def parse_campaign_file(data: bytes) -> CampaignDraft:
         raise _fail("file", f"is not UTF-8: byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise _fail("file", f"is not TOML: {error}") from error
+    except RecursionError:
+        raise _fail("file", "is not TOML that anybody would write: too deep") from None
     unknown = sorted(set(table) - _KEYS)
     if unknown:
         raise _fail(unknown[0], "is not a known setting")

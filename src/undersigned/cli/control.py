@@ -8,6 +8,7 @@ owner of the data directory can open, answered in JSON lines.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -23,8 +24,10 @@ from typing_extensions import override
 from undersigned.cli.context import Context, RunningEngine, Values
 from undersigned.cli.jobs import JOBS
 from undersigned.kernel.errors import (
+    Conflict,
+    NotAllowed,
+    NotFound,
     Refused,
-    StorageFailed,
     Unavailable,
     UndersignedError,
 )
@@ -35,9 +38,31 @@ MAX_LINE_BYTES = 4 << 20
 
 
 class JobFailed(Refused):
-    """A job failed in the server's process; ``job_code`` and ``text`` say why."""
+    """A job failed in the server's process in a way nobody foresaw."""
 
     code: ClassVar[str] = "job-failed"
+
+
+FAMILIES: dict[str, type[UndersignedError]] = {
+    family.__name__: family
+    for family in (NotAllowed, NotFound, Refused, Conflict, Unavailable)
+}
+
+
+def _encode_error(error: UndersignedError) -> Values:
+    family = next(
+        name for name, family in FAMILIES.items() if isinstance(error, family)
+    )
+    return {"family": family, "code": error.code, "text": str(error)}
+
+
+def _decode_error(found: Values) -> UndersignedError:
+    """Return the error as the server's process raised it: same family, same code."""
+    family = FAMILIES.get(str(found.get("family")), JobFailed)
+    code = str(found.get("code", JobFailed.code))
+    error: UndersignedError = type("RemoteError", (family,), {"code": code})()
+    error.args = (str(found.get("text", code)),)
+    return error
 
 
 class ServerUnreachable(Unavailable):
@@ -101,7 +126,7 @@ def _run_remotely(
                         result: Values = found["result"]
                         return result
                     else:
-                        raise JobFailed(**found["error"])
+                        raise _decode_error(found["error"])
     finally:
         if folder is not None:
             os.close(folder)
@@ -119,23 +144,27 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             found = json.loads(raw)
             steps = JOBS[found["job"]](server.engine, found["values"])
-            result = _drive(steps, lambda values: self._send({"progress": values}))
+            with contextlib.closing(steps):
+                result = _drive(steps, lambda values: self._send({"progress": values}))
             self._send({"result": result})
         except BrokenPipeError:
+            # The caller hung up: the job was closed where it stood.
             return
         except UndersignedError as error:
-            self._send_error(error.code, str(error))
-        except (StorageFailed, KeyError, ValueError) as error:
-            self._send_error("job-failed", str(error))
+            self._send_error(_encode_error(error))
+        except Exception as error:  # noqa: BLE001 - the handler's outer loop
+            # Whoever asked must hear of it; the server goes on.
+            text = f"{type(error).__name__}: {error}"
+            self._send_error({"family": "Refused", "code": "job-failed", "text": text})
         finally:
             connection.close()
 
     def _send(self, values: Values) -> None:
         self.wfile.write(json.dumps(values).encode() + b"\n")
 
-    def _send_error(self, code: str, text: str) -> None:
+    def _send_error(self, error: Values) -> None:
         try:
-            self._send({"error": {"job_code": code, "text": text}})
+            self._send({"error": error})
         except BrokenPipeError:
             return
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from undersigned.audit.operations import record_act
 from undersigned.campaigns.operations import begin_closing, open_campaign
@@ -13,11 +15,16 @@ from undersigned.campaigns.queries import get_any_campaign
 from undersigned.campaigns.rules import REDEEM_GRACE, RETRIES
 from undersigned.cli.approver_keys import get_or_create
 from undersigned.cli.context import Job, RunningEngine, Values
-from undersigned.credentials.operations import reopen_issuance
+from undersigned.credentials.operations import (
+    reopen_issuance,
+    require_lost_record,
+)
 from undersigned.eligibility.operations import make_invitation_codes
 from undersigned.kernel.actor import OPERATOR
+from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
 from undersigned.signatures.operations.remove import (
+    ProposalNotValid,
     announce_approver,
     parse_proposal,
     publish_record,
@@ -35,10 +42,11 @@ Steps = Generator[Values, None, Values]
 def open_job(engine: RunningEngine, values: Values) -> Steps:
     """Open a campaign."""
     services = engine.services
+    campaign_id = CampaignId(values["campaign"])
     yield {"doing": "making keys"}
     campaign = open_campaign(
         actor=OPERATOR,
-        campaign_id=CampaignId(values["campaign"]),
+        campaign_id=campaign_id,
         ledger=services.ledger,
         issuer=services.issuer,
         host=services.settings.host,
@@ -80,6 +88,7 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
     """Write ``issuance-record-lost`` to the log, then issue again."""
     services = engine.services
     campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+    require_lost_record(issuer=services.issuer, origin=campaign.origin)
     yield {"doing": "writing the public record"}
     # The record first: if the second step fails, the log says too much, not too little.
     publish_record(
@@ -97,13 +106,17 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
 def approver_job(engine: RunningEngine, values: Values) -> Steps:
     """Announce an approver's public key."""
     services = engine.services
+    try:
+        public_key = base64.b64decode(values["public_key"], validate=True)
+    except (ValueError, TypeError):
+        raise ProposalNotValid(problem="a public key is base64") from None
     yield {"doing": "handing in the key"}
     announce_approver(
         actor=OPERATOR,
         ledger=services.ledger,
         campaign=get_any_campaign(campaign_id=CampaignId(values["campaign"])),
         approver_id=values["approver"],
-        public_key=base64.b64decode(values["public_key"], validate=True),
+        public_key=public_key,
         at=services.clock.now(),
     )
     return {"approver": values["approver"]}
@@ -156,8 +169,31 @@ def invitations_job(engine: RunningEngine, values: Values) -> Steps:
     return {"codes": codes}
 
 
+class ReplayRunning(Conflict):
+    """A replay into this campaign is under way in the server's process."""
+
+    code: ClassVar[str] = "replay-running"
+
+
+_replaying: set[str] = set()
+_replaying_lock = threading.Lock()
+
+
 def replay_job(engine: RunningEngine, values: Values) -> Steps:
-    """Replay a count series into a campaign."""
+    """Replay a count series into a campaign; one at a time into each."""
+    campaign_id = str(values["campaign"])
+    with _replaying_lock:
+        if campaign_id in _replaying:
+            raise ReplayRunning(campaign=campaign_id)
+        _replaying.add(campaign_id)
+    try:
+        return (yield from _replay(engine, values))
+    finally:
+        with _replaying_lock:
+            _replaying.discard(campaign_id)
+
+
+def _replay(engine: RunningEngine, values: Values) -> Steps:
     services = engine.services
     campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
     folder, data = Path(values["approver_keys"]), Path(values["data"])

@@ -12,6 +12,7 @@ from undersigned_verify import tile
 from undersigned_verify.audit import AuditReport, audit_log
 from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
+from undersigned_verify.source import DirectorySource
 
 from undersigned.audit.queries import count_entries, find_broken_entry
 from undersigned.campaigns.queries import get_any_campaign
@@ -111,6 +112,8 @@ def audit(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.id:
         campaign = get_any_campaign(campaign_id=CampaignId(arguments.id))
         folders = [public / campaign.path]
+        if not (folders[0] / "checkpoint").is_file():
+            raise LogNotPublished(path=campaign.path)
     rows, failed = [], False
     for folder in folders:
         report = run_audit(folder, workers=arguments.workers, quiet=arguments.json)
@@ -136,7 +139,9 @@ def run_audit(folder: Path, *, workers: int | None, quiet: bool) -> AuditReport:
     """Audit one log folder with a progress bar."""
     bar = Bar(unit=" leaves", label="recount", quiet=quiet)
     try:
-        return audit_log(folder, workers=workers, progress=bar.update)
+        # Live: a publication may come between two of its reads.
+        source = DirectorySource(folder, live=True)
+        return audit_log(source, workers=workers, progress=bar.update)
     finally:
         bar.close()
 

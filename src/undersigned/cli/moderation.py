@@ -61,13 +61,20 @@ def announce(arguments: argparse.Namespace, context: Context) -> int:
     return 0
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ProposalNotValid(problem=f"{path} is not text") from None
+
+
 def approve(arguments: argparse.Namespace, context: Context) -> int:
     """Add one approval to proposal files, with the approver's own key."""
     key = read_key_file(Path(arguments.key_file))
     for name in arguments.proposal:
         path = Path(name)
         approved = approve_proposal(
-            proposal=parse_proposal(path.read_text(encoding="utf-8")),
+            proposal=parse_proposal(_read(path)),
             approver_id=key.id,
             secret_key=key.secret_key,
         )
@@ -113,7 +120,7 @@ def propose(arguments: argparse.Namespace, context: Context) -> int:
 
 def submit(arguments: argparse.Namespace, context: Context) -> int:
     """Hand approved proposals to the log."""
-    texts = [Path(name).read_text(encoding="utf-8") for name in arguments.proposal]
+    texts = [_read(Path(name)) for name in arguments.proposal]
     values = run_job(
         context,
         "removal",

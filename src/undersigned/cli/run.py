@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 
+from undersigned_verify.errors import Unreadable
+
 from undersigned.cli.context import Context
 from undersigned.kernel.errors import (
     Conflict,
@@ -36,7 +38,7 @@ def run_command(arguments: argparse.Namespace, context: Context) -> int:
         return _fail(arguments, error.code, str(error), _exit_code(error))
     except StorageFailed as error:
         return _fail(arguments, "storage-failed", str(error), STORAGE_FAILED)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, Unreadable) as error:
         return _fail(arguments, "unreadable", str(error), UNREADABLE)
     except KeyboardInterrupt:
         print("\ninterrupted; nothing that was acknowledged is lost", file=sys.stderr)

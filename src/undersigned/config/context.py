@@ -26,6 +26,8 @@ def set_up_database(environment: Environment) -> None:
     from undersigned.web.shared.locale import compile_catalogs
 
     make_private_folder(environment.data)
+    # SQLite gives its journals the mode of the file they belong to.
+    (environment.data / "app.sqlite3").touch(mode=0o600)
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         call_command("migrate", verbosity=0, interactive=False)

@@ -24,6 +24,7 @@ def examine(environment: Environment) -> list[Finding]:
         *_examine_files(environment),
         *_examine_secrets(environment),
         *_examine_address(environment),
+        *_examine_proxy(environment),
         *_examine_mail(environment),
         *_examine_machine(environment),
         *_examine_campaigns(environment),
@@ -112,6 +113,16 @@ def _examine_address(environment: Environment) -> Iterator[Finding]:
         )
 
 
+def _examine_proxy(environment: Environment) -> Iterator[Finding]:
+    if environment.mode == "production" and not environment.trusted_proxy:
+        yield Finding(
+            "note",
+            "no-trusted-proxy",
+            "UNDERSIGNED_TRUSTED_PROXY is not set: behind a proxy on this machine "
+            "everybody looks like this machine, and nobody is rate limited",
+        )
+
+
 def _examine_mail(environment: Environment) -> Iterator[Finding]:
     if not environment.smtp_url:
         if environment.mode == "production":
@@ -180,6 +191,14 @@ def _examine_campaigns(environment: Environment) -> Iterator[Finding]:
                 "host-changed",
                 f"{campaign.id} was opened as {campaign.origin}; this instance now "
                 f"calls itself {environment.host}",
+            )
+        record = environment.data / "issuance" / f"{campaign.id}.sqlite3"
+        if campaign.state is CampaignState.OPEN and not record.exists():
+            yield Finding(
+                "danger",
+                "issuance-record-lost",
+                f"{campaign.id} has lost its issuance record: nobody can ask to sign. "
+                "Read docs/operate/backup-and-restore.md",
             )
         if campaign.mode is PublicationMode.DANGER and not sealed:
             yield Finding(

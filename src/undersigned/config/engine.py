@@ -195,6 +195,7 @@ def _make_engine(
         sender=make_sender(environment),
         render=make_renderer(host=facts.host, base_url=facts.base_url),
         on_mail_failure=on_mail_failure,
+        takes_mail=bool(environment.smtp_url) or environment.mode != "production",
     )
     services = Services(
         clock=clock,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 Mode = Literal["development", "demo", "production"]
 
@@ -77,7 +77,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "",
         "",
         "smtp://, smtp+starttls:// or smtps://, with user and password where needed. "
-        "Without it no mail is sent and the e-mail class is not offered in production.",
+        "Without it no mail is sent: in production asking by e-mail answers 503.",
     ),
     Setting(
         "UNDERSIGNED_MAIL_FROM",
@@ -109,6 +109,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
 )
 
+_SMTP_FORM: Final = "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
+_SMTP_PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _NAMES: Final = {row.name for row in SETTINGS}
 
 
@@ -144,7 +146,7 @@ def _get(environ: Mapping[str, str], name: str, default: str = "") -> str:
     if file:
         try:
             return Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingNotValid(f"{name}_FILE cannot be read: {error}") from error
     return environ.get(name, default).strip()
 
@@ -159,9 +161,53 @@ def _require_known(environ: Mapping[str, str]) -> None:
 
 def _read_bind(text: str) -> tuple[str, int]:
     host, _colon, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    decimal = port.isascii() and port.isdigit()
+    if not host or not decimal or int(port) > 65535:
         raise SettingNotValid("UNDERSIGNED_BIND must be host:port")
     return host.strip("[]"), int(port)
+
+
+def _require_base_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        valid = (
+            parts.scheme in ("http", "https")
+            and bool(parts.netloc)
+            and parts.path in ("", "/")
+        )
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingNotValid("UNDERSIGNED_BASE_URL must be http(s)://host")
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpAddress:
+    """Where mail is handed in, and as whom; ``user`` None: without logging in."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str | None
+    password: str
+
+
+def parse_smtp_url(text: str) -> SmtpAddress:
+    """Return the parts of UNDERSIGNED_SMTP_URL. Raises SettingNotValid."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise SettingNotValid(_SMTP_FORM) from None
+    if parts.scheme not in _SMTP_PORTS or not parts.hostname:
+        raise SettingNotValid(_SMTP_FORM)
+    return SmtpAddress(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=port or _SMTP_PORTS[parts.scheme],
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else "",
+    )
 
 
 def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
@@ -183,15 +229,13 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     if not base_url:
         # Browsers treat localhost as a secure context, so signing scripts run there.
         local = bind_host in ("127.0.0.1", "::1", "localhost")
-        here = "localhost" if local else bind_host
+        literal = f"[{bind_host}]" if ":" in bind_host else bind_host
+        here = "localhost" if local else literal
         base_url = f"http://{host if mode == 'production' else f'{here}:{bind_port}'}"
-    parts = urlsplit(base_url)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.netloc
-        or parts.path not in ("", "/")
-    ):
-        raise SettingNotValid("UNDERSIGNED_BASE_URL must be http(s)://host")
+    _require_base_url(base_url)
+    smtp_url = _get(environ, "UNDERSIGNED_SMTP_URL")
+    if smtp_url:
+        parse_smtp_url(smtp_url)
     name = host.rsplit(":", 1)[0]
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),
@@ -200,7 +244,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         mode=cast("Mode", mode),
         operator=_get(environ, "UNDERSIGNED_OPERATOR"),
         abuse_contact=_get(environ, "UNDERSIGNED_ABUSE_CONTACT"),
-        smtp_url=_get(environ, "UNDERSIGNED_SMTP_URL"),
+        smtp_url=smtp_url,
         mail_from=_get(environ, "UNDERSIGNED_MAIL_FROM") or f"no-reply@{name}",
         passphrase=_get(environ, "UNDERSIGNED_PASSPHRASE") or None,
         bind_host=bind_host,

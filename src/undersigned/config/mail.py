@@ -6,15 +6,12 @@ import smtplib
 import ssl
 from email.message import EmailMessage
 from email.utils import make_msgid
-from urllib.parse import unquote, urlsplit
 
-from undersigned.config.env import Environment, SettingNotValid
+from undersigned.config.env import Environment, parse_smtp_url
 from undersigned.eligibility.data import Mail
 from undersigned.eligibility.desk import Mailbox, MailNotSent, MailSender
 
 TIMEOUT_SECONDS = 30
-_URL_FORM = "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
-_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
 class NoMail:
@@ -34,18 +31,7 @@ class SmtpSender:
 
     def __init__(self, url: str, *, mail_from: str) -> None:
         """Read the URL. Raises SettingNotValid."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise SettingNotValid(_URL_FORM) from None
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise SettingNotValid(_URL_FORM)
-        self._scheme = parts.scheme
-        self._host = parts.hostname
-        self._port = port or _PORTS[parts.scheme]
-        self._user = unquote(parts.username) if parts.username else None
-        self._password = unquote(parts.password) if parts.password else ""
+        self._address = parse_smtp_url(url)
         self._from = mail_from
 
     def send(self, mail: Mail) -> None:
@@ -60,9 +46,10 @@ class SmtpSender:
         message["Message-ID"] = make_msgid(domain=self._from.rpartition("@")[2])
         message.set_content(mail.body)
         try:
+            address = self._address
             with self._connect() as server:
-                if self._user is not None:
-                    server.login(self._user, self._password)
+                if address.user is not None:
+                    server.login(address.user, address.password)
                 server.send_message(message)
         except smtplib.SMTPResponseException as error:
             # The server's text may repeat the address: only its code is passed on.
@@ -79,13 +66,13 @@ class SmtpSender:
             raise MailNotSent(type(error).__name__, permanent=False) from None
 
     def _connect(self) -> smtplib.SMTP:
-        context = ssl.create_default_context()
-        if self._scheme == "smtps":
+        context, address = ssl.create_default_context(), self._address
+        if address.scheme == "smtps":
             return smtplib.SMTP_SSL(
-                self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
+                address.host, address.port, timeout=TIMEOUT_SECONDS, context=context
             )
-        server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
-        if self._scheme == "smtp+starttls":
+        server = smtplib.SMTP(address.host, address.port, timeout=TIMEOUT_SECONDS)
+        if address.scheme == "smtp+starttls":
             try:
                 server.starttls(context=context)
             except (smtplib.SMTPException, OSError):

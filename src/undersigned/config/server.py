@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import uvicorn
+from typing_extensions import override
 
 from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
@@ -19,10 +22,36 @@ from undersigned.kernel.errors import Unavailable
 log = logging.getLogger("undersigned.server")
 
 
+BACKLOG = 2048
+
+
 class AddressTaken(Unavailable):
     """Somebody listens on that address already."""
 
     code: ClassVar[str] = "address-taken"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends by returning.
+
+    uvicorn raises the signal it got again once it has stopped: the process would die
+    before the engine empties its journals and rebuilds the issuance files.
+    """
+
+    @contextlib.contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        """Stop serving at the first signal; force it at the second."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -31,6 +60,8 @@ def _bind(host: str, port: int) -> socket.socket:
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server.bind((host, port))
+        # Whoever is told the address may come at once: they wait in the queue.
+        server.listen(BACKLOG)
     except OSError as error:
         server.close()
         raise AddressTaken(address=f"{host}:{port}", problem=str(error)) from error
@@ -56,7 +87,7 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
         date_header=False,
         proxy_headers=bool(environment.trusted_proxy),
         forwarded_allow_ips=environment.trusted_proxy or None,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=10,
     )
@@ -66,7 +97,7 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
         try:
             host, port = listener.getsockname()[:2]
             announce(host, port)
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config).run(sockets=[listener])
         finally:
             control.stop()
     if engine.failures:

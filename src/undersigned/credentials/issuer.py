@@ -214,8 +214,15 @@ class Issuer(BatchThread[_Request]):
         by_version: dict[str, list[_Request]] = {}
         for request in batch:
             by_version.setdefault(request.version.origin, []).append(request)
-        for requests in by_version.values():
-            self._issue_for_version(requests[0].version, requests)
+        waiting = list(by_version.values())
+        while waiting:
+            requests = waiting.pop()
+            try:
+                self._issue_for_version(requests[0].version, requests)
+            except StorageFailed:
+                for request in (one for left in waiting for one in left):
+                    request.done(StoreStopped())
+                raise
 
     def _issue_for_version(
         self, version: IssuerVersion, requests: list[_Request]

@@ -23,7 +23,7 @@ from undersigned.credentials.rsa import (
     make_key,
 )
 from undersigned.credentials.tickets import VersionKey, make_ticket, read_ticket
-from undersigned.kernel.errors import Refused, StorageFailed
+from undersigned.kernel.errors import Conflict, Refused, StorageFailed
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 
 TOKEN_TYPE = b"\x00\x02"
@@ -288,15 +288,27 @@ def destroy_version(*, issuer: Issuer, origin: str, path: str) -> None:
     issuer.run(destroy)
 
 
+class RecordNotLost(Conflict):
+    """The issuance record is there, or its keys are not: nothing to reopen."""
+
+    code: ClassVar[str] = "record-not-lost"
+
+
+def require_lost_record(*, issuer: Issuer, origin: str) -> IssuerVersion:
+    """Return the version whose record is lost. Raises RecordNotLost, IntakeClosed."""
+    version = issuer.get_version(origin)
+    if version.state is not IssuingState.RECORD_LOST:
+        raise RecordNotLost(origin=origin, state=str(version.state))
+    return version
+
+
 def reopen_issuance(*, issuer: Issuer, origin: str, path: str) -> None:
     """Begin a new, empty issuance file after the old one was lost.
 
     Addresses that had a token may get a second one; the caller writes the public
-    record ``issuance-record-lost`` first. Raises IntakeClosed when keys are missing.
+    record ``issuance-record-lost`` first. Raises RecordNotLost, IntakeClosed.
     """
-    version = issuer.get_version(origin)
-    if version.state is not IssuingState.RECORD_LOST:
-        raise IntakeClosed(origin=origin, reason=str(version.state))
+    version = require_lost_record(issuer=issuer, origin=origin)
 
     def reopen() -> None:
         keys = {index: facts.klass for index, facts in version.keys.items()}

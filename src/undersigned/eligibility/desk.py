@@ -60,8 +60,11 @@ class EligibilityDesk:
         sender: MailSender,
         render: Callable[[ConfirmationMail], Mail],
         on_mail_failure: Callable[[MailNotSent], None],
+        takes_mail: bool = True,
     ) -> None:
+        """``takes_mail`` False: there is no mail server, so nobody can ask by mail."""
         self.issuer = issuer
+        self.takes_mail = takes_mail
         self.sender = sender
         self._render = render
         self._on_mail_failure = on_mail_failure

@@ -92,6 +92,9 @@ def ask_by_email(
     MailQueueFull.
     """
     key = _open_key(desk, campaign, "email")
+    if not desk.takes_mail:
+        # Said at once: a mail that is silently dropped would be waited for.
+        raise IntakeClosed(reason="no mail server is set up")
     normalized = rules.normalize_address(address)
     if normalized is None:
         raise AddressNotValid()

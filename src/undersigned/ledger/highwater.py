@@ -47,9 +47,14 @@ class HighWater:
             json.dumps(self._marks, sort_keys=True, separators=(",", ":")).encode(),
         )
 
+    def begin(self, origin: str) -> None:
+        """Mark a log that is about to be created, so that it may be met half-made."""
+        if origin not in self._marks:
+            self.raise_to(origin, 0, b"")
+
     def origins(self) -> set[str]:
         """Return the origins that were ever published."""
-        return set(self._marks)
+        return {origin for origin, (size, _root) in self._marks.items() if size}
 
     def knows(self, origin: str) -> bool:
         """Say whether any publication of ``origin`` was recorded."""
@@ -61,6 +66,14 @@ class HighWater:
         ``root_at``: roots of kept checkpoints by size, at least the marked one.
         """
         if origin not in self._marks:
+            if size:
+                # Never backed up: where the mark is missing, this is a restored copy,
+                # and nobody can say how far the public has seen the log grow.
+                raise RolledBack(
+                    f"the log {origin} has {size} leaves and no high-water mark: this "
+                    "data directory was restored or taken apart. See "
+                    "docs/operate/backup-and-restore.md; do not sign on it before"
+                )
             return
         marked_size, marked_root = self._marks[origin]
         if size < marked_size:
@@ -69,6 +82,8 @@ class HighWater:
                 f"{marked_size} were published: this database is older than what "
                 "the public has seen. Import the log from a mirror; do not sign on it"
             )
+        if not marked_size:
+            return
         root = root_at.get(marked_size)
         if root is None or root.hex() != marked_root:
             raise RolledBack(

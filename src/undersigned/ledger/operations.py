@@ -68,6 +68,7 @@ def create_log(
                 raise LeafRefused(fault="header-differs", origin=settings.origin)
             return Published(known.origin, known.size, known.root, 0)
         LogKey.create(keystore, origin=settings.origin, path=settings.path)
+        ledger.high_water.begin(settings.origin)
         db = ledger.writer.connection
         db.execute("BEGIN IMMEDIATE")
         db.execute(
@@ -217,14 +218,23 @@ def publish_due(*, ledger: Ledger, at: datetime) -> list[Published]:
     for log, tick in ledger.list_due(at):
         if log.key is not None:
             done += ledger.writer.run(partial(ledger.sequencer.publish, log, at=tick))
+            # Also where nothing could be published: the pool's order stands in there.
+            ledger.writer.run(ledger.sequencer.truncate_journal)
     return done
+
+
+def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:
+    log = ledger.get_log(origin)
+    if log.key is None:
+        raise SigningKeyMissing(origin=origin)
+    return log
 
 
 def publish_now(
     *, ledger: Ledger, origin: str, at: datetime, ignore_crowd: bool = False
 ) -> list[Published]:
     """Publish one log outside its clock: for replays, drills and closing."""
-    log = ledger.get_log(origin)
+    log = _get_signing_log(ledger, origin)
     tick = round_down(at, seconds=log.settings.interval_seconds)
     return ledger.writer.run(
         lambda: ledger.sequencer.publish(log, at=tick, ignore_crowd=ignore_crowd)
@@ -252,7 +262,7 @@ def close_log(
 
     Raises LeafRefused while a quarantine key is undecided, StorageFailed.
     """
-    log = ledger.get_log(origin)
+    log = _get_signing_log(ledger, origin)
     tick = round_down(at, seconds=log.settings.interval_seconds)
 
     def close() -> list[Published]:

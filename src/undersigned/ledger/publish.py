@@ -255,7 +255,7 @@ class Sequencer:
             )
             self._commit()
             self._at_step("after-commit")
-            self._truncate_journal()
+            self.truncate_journal()
         except sqlite3.Error as error:
             raise StorageFailed(
                 f"{log.origin}: couldn't commit a publication: {error}"
@@ -398,7 +398,7 @@ class Sequencer:
             self._begin()
             self._db.execute("DELETE FROM shown WHERE log=?", (log.log_id,))
             self._commit()
-            self._truncate_journal()
+            self.truncate_journal()
         except sqlite3.Error as error:
             raise StorageFailed(f"couldn't clear shown records: {error}") from error
 
@@ -419,6 +419,6 @@ class Sequencer:
     def _commit(self) -> None:
         self._db.execute("COMMIT")
 
-    def _truncate_journal(self) -> None:
+    def truncate_journal(self) -> None:
         """Empty the write-ahead log: it holds the order in which requests came."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

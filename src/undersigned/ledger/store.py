@@ -77,7 +77,9 @@ BUNDLE_LEVEL = -1
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the one writing connection, creating the file when it is new."""
-    new = not path.exists()
+    if not path.exists():
+        # SQLite gives its journals the mode of the file they belong to.
+        path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA page_size=4096")
     connection.execute("PRAGMA journal_mode=WAL")
@@ -87,8 +89,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
     connection.executescript(SCHEMA)
-    if new:
-        path.chmod(0o600)
     return connection
 
 

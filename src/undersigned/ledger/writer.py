@@ -12,7 +12,7 @@ again. Crash after it: the retry finds its own row and is answered as the first 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,11 +26,24 @@ GATHER_SECONDS = 0.005
 
 Done = Callable[[BaseException | None], None]
 
-_INSERT = (
-    "INSERT OR IGNORE INTO inbox (log, nonce, leaf, shown) "
-    "SELECT :log, :nonce, :leaf, :shown WHERE NOT EXISTS "
-    "(SELECT 1 FROM nonce WHERE log = :log AND nonce = :nonce)"
-)
+# Python gives up its lock at every step of a statement, and under load waits long to
+# have it back. So a batch is a few statements of many rows, not many of one; sizes are
+# fixed, so that SQLite's prepared statements are used again.
+CHUNKS = (256, 64, 16, 4, 1)
+
+
+def _make_insert(rows: int) -> str:
+    marks = ", ".join(["(?, ?, ?, ?)"] * rows)
+    return f"INSERT OR IGNORE INTO inbox (log, nonce, leaf, shown) VALUES {marks}"  # noqa: S608 - question marks only
+
+
+def _make_select(rows: int) -> str:
+    marks = ", ".join(["(?, ?)"] * rows)
+    return f"SELECT log, nonce FROM nonce WHERE (log, nonce) IN (VALUES {marks})"  # noqa: S608 - question marks only
+
+
+_SELECTS = {rows: _make_select(rows) for rows in CHUNKS}
+_INSERTS = {rows: _make_insert(rows) for rows in CHUNKS}
 
 
 class LogNotAccepting(Refused):
@@ -77,18 +90,10 @@ class Writer(BatchThread[_Submission]):
         accepted = [item for item in batch if item.log.accepting]
         # Sorted, so that rows committed together do not show who came first.
         accepted.sort(key=lambda item: item.pooled.nonce)
-        rows = [
-            {
-                "log": item.log.log_id,
-                "nonce": item.pooled.nonce,
-                "leaf": item.pooled.leaf,
-                "shown": item.pooled.shown,
-            }
-            for item in accepted
-        ]
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            self.connection.executemany(_INSERT, rows)
+            for chunk in _split(accepted):
+                self._insert(chunk)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             for item in batch:
@@ -96,3 +101,45 @@ class Writer(BatchThread[_Submission]):
             raise StorageFailed(f"couldn't commit signatures: {error}") from error
         for item in batch:
             item.done(None if item.log.accepting else LogNotAccepting())
+
+    def _insert(self, chunk: list[_Submission]) -> None:
+        """Pool what is neither pooled nor published yet."""
+        db = self.connection
+        keys = [
+            value for item in chunk for value in (item.log.log_id, item.pooled.nonce)
+        ]
+        published = set(
+            db.execute(
+                _SELECTS[len(chunk)],
+                keys,
+            ).fetchall()
+        )
+        if published:
+            chunk = [
+                item
+                for item in chunk
+                if (item.log.log_id, item.pooled.nonce) not in published
+            ]
+        values = [
+            value
+            for item in chunk
+            for value in (
+                item.log.log_id,
+                item.pooled.nonce,
+                item.pooled.leaf,
+                item.pooled.shown,
+            )
+        ]
+        if chunk:
+            db.execute(
+                _INSERTS.get(len(chunk)) or _make_insert(len(chunk)),
+                values,
+            )
+
+
+def _split(items: list[_Submission]) -> Iterator[list[_Submission]]:
+    at = 0
+    for size in CHUNKS:
+        while len(items) - at >= size:
+            yield items[at : at + size]
+            at += size

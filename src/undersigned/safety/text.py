@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from undersigned.kernel.errors import Refused
 
-# Bidirectional controls can make a reader see another order of words than is signed.
-_BIDI = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Format characters reorder, hide or join what a reader sees. These belong to the way
+# some scripts are written: the two joiners, and Arabic and Syriac number signs.
+_NEEDED = frozenset(
+    "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2"
 )
-# Zero-width joiners belong to some scripts; these others only hide.
-_INVISIBLE = frozenset("\u200b\u2060\ufeff\u00ad\u180e")
+# Control, format, surrogate, private, unassigned; line and paragraph separators.
+_MISLEADING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 # The same rules for the browser: ECMAScript patterns with the flags "iu", applied to
 # text in NFKC. Refusing before the token is made costs the signer nothing.
@@ -22,8 +23,8 @@ BROWSER_PATTERNS: dict[str, str] = {
     "number": r"(?:\p{Nd}[\s().\-\/]{0,2}){6,}\p{Nd}",
     "link": r"https?:\/\/|www\.",
     "hidden": (
-        r"(?!\n)[\p{Cc}\p{Cs}\p{Co}\p{Cn}\u061c\u200e\u200f\u202a-\u202e"
-        r"\u2066-\u2069\u200b\u2060\ufeff\u00ad\u180e]"
+        r"(?![\n\u200c\u200d\u0600-\u0605\u06dd\u070f\u08e2])"
+        r"[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]"
     ),
 }
 
@@ -60,14 +61,9 @@ def normalize(text: str) -> str:
 def find_unclean(text: str) -> tuple[int, str] | None:
     """Return position and name of the first control, bidi or invisible character."""
     for position, character in enumerate(text):
-        if character == "\n":
+        if character == "\n" or character in _NEEDED:
             continue
-        category = unicodedata.category(character)
-        if (
-            category in ("Cc", "Cs", "Co", "Cn")
-            or character in _BIDI
-            or character in _INVISIBLE
-        ):
+        if unicodedata.category(character) in _MISLEADING:
             name = unicodedata.name(character, f"U+{ord(character):04X}")
             return position, name
     return None

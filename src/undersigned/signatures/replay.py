@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -36,8 +35,11 @@ from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.errors import Refused
 from undersigned.ledger.operations import publish_now
 from undersigned.signatures.book import BookEntry, SigningBook
-from undersigned.signatures.data import Pooled
-from undersigned.signatures.operations.redeem import SignRequest, redeem
+from undersigned.signatures.operations.redeem import (
+    SignRequest,
+    make_pooled,
+    start_redeem,
+)
 from undersigned.signatures.operations.remove import (
     announce_approver,
     approve_proposal,
@@ -257,19 +259,14 @@ class _Runner:
             yield self._progress(number + 1, signed)
 
     def _sign(self, requests: list[SignRequest]) -> None:
-        futures: list[Future[Pooled]] = []
-        for request in requests:
-            future: Future[Pooled] = Future()
-            futures.append(future)
-            redeem(
-                book=self._book,
-                book_entry=self._entry,
-                request=request,
-                at=self._at,
-                done=partial(_settle, future),
-            )
-        for future in futures:
-            future.result()
+        waiting = [
+            start_redeem(book=self._book, book_entry=self._entry, request=request)
+            for request in requests
+        ]
+        for nonce, durable in waiting:
+            durable.result()
+            # As for everybody: the promise is made, and here nobody keeps it.
+            make_pooled(book_entry=self._entry, nonce=nonce, at=self._at)
 
     def _publish(self, at: datetime) -> None:
         origin = self._campaign.origin
@@ -345,10 +342,3 @@ class _Runner:
                 count -= 1
             index -= 1
         return chosen
-
-
-def _settle(future: Future[Pooled], result: Pooled | BaseException) -> None:
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

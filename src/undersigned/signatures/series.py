@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -79,8 +80,11 @@ def parse_series(data: bytes) -> Series:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SeriesNotValid(line=0, problem=f"not UTF-8: byte {error.start}") from None
+    if "\0" in text:
+        raise SeriesNotValid(line=0, problem="holds a NUL character")
     points: list[SeriesPoint] = []
-    for line, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+    reader = csv.reader(io.StringIO(text))
+    for line, row in enumerate(_read_rows(reader), start=1):
         if not row or (len(row) == 1 and not row[0].strip()):
             continue
         if len(row) != 2:
@@ -96,10 +100,24 @@ def parse_series(data: bytes) -> Series:
     return Series(tuple(points), hashlib.sha256(data).hexdigest())
 
 
+def _read_rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    line = 0
+    while True:
+        line += 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise SeriesNotValid(line=line, problem=str(error)) from None
+        yield row
+
+
 def _parse_row(row: list[str], line: int) -> SeriesPoint:
     try:
         at = datetime.fromisoformat(row[0].strip())
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise SeriesNotValid(
             line=line, problem=f"{row[0].strip()[:40]!r} is no time"
         ) from None
@@ -109,6 +127,6 @@ def _parse_row(row: list[str], line: int) -> SeriesPoint:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         raise SeriesNotValid(line=line, problem=f"{text[:40]!r} is no total")
     return SeriesPoint(
-        at=at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC),
+        at=at,
         total=int(text),
     )

@@ -24,6 +24,8 @@ OPERATORS_ONLY = {
     "closing-day-past",
     "keys-must-be-sealed",
     "not-a-replay",
+    "record-not-lost",
+    "replay-running",
     "proposal-not-valid",
     "replay-not-possible",
     "rolled-back",

@@ -45,6 +45,10 @@ def advance_closings(*, ledger: Ledger, issuer: Issuer, at: datetime) -> None:
     publish what is pooled, then the close leaf. A crash between two steps, or between
     a step and its note, repeats a step that changes nothing the second time.
     """
+    if issuer.keystore is None:
+        # Locked: nothing can be signed, and nothing is said to be destroyed that is
+        # not. The clocks have run out already when the passphrase comes.
+        return
     for closing in list_closings():
         advance_closing(ledger=ledger, issuer=issuer, closing=closing, at=at)
 

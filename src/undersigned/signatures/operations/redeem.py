@@ -156,12 +156,12 @@ def redeem(
     book: SigningBook,
     book_entry: BookEntry,
     request: SignRequest,
-    at: datetime,
-    done: Callable[[Pooled | BaseException], None],
-) -> None:
-    """Verify a signature and pool it; ``done`` once it is durable, with its promise.
+    done: Callable[[BaseException | None], None],
+) -> bytes:
+    """Verify a signature, queue it for the pool and return its nonce.
 
-    The same body again gets an equivalent answer. ``done`` runs on the writer thread
+    ``done(None)`` once it is durable: then, and not before, ``make_pooled`` gives its
+    promise. The same body again is accepted again. ``done`` runs on the writer thread
     and receives LogNotAccepting or StoreStopped on failure. Raises what
     ``check_request`` raises, and SigningKeyMissing, before anything is queued.
     """
@@ -169,14 +169,8 @@ def redeem(
     if log.key is None:
         raise SigningKeyMissing()
     pooled = check_request(book_entry=book_entry, request=request)
-
-    def finish(error: BaseException | None) -> None:
-        if error is not None:
-            done(error)
-        else:
-            done(make_pooled(book_entry=book_entry, nonce=pooled.nonce, at=at))
-
-    submit_signature(ledger=book.ledger, log=log, pooled=pooled, done=finish)
+    submit_signature(ledger=book.ledger, log=log, pooled=pooled, done=done)
+    return pooled.nonce
 
 
 def make_pooled(*, book_entry: BookEntry, nonce: bytes, at: datetime) -> Pooled:
@@ -189,13 +183,22 @@ def redeem_and_wait(
     *, book: SigningBook, book_entry: BookEntry, request: SignRequest, at: datetime
 ) -> Pooled:
     """Redeem and return once durable: for threads that may wait."""
-    future: Future[Pooled] = Future()
+    nonce, durable = start_redeem(book=book, book_entry=book_entry, request=request)
+    durable.result()
+    return make_pooled(book_entry=book_entry, nonce=nonce, at=at)
 
-    def done(result: Pooled | BaseException) -> None:
-        if isinstance(result, BaseException):
-            future.set_exception(result)
+
+def start_redeem(
+    *, book: SigningBook, book_entry: BookEntry, request: SignRequest
+) -> tuple[bytes, Future[None]]:
+    """Redeem; return the nonce and what ends once it is durable, or fails."""
+    durable: Future[None] = Future()
+
+    def done(error: BaseException | None) -> None:
+        if error is not None:
+            durable.set_exception(error)
         else:
-            future.set_result(result)
+            durable.set_result(None)
 
-    redeem(book=book, book_entry=book_entry, request=request, at=at, done=done)
-    return future.result()
+    nonce = redeem(book=book, book_entry=book_entry, request=request, done=done)
+    return nonce, durable

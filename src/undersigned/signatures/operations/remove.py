@@ -16,13 +16,14 @@ from typing import ClassVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from undersigned_verify import entry
+from undersigned_verify.errors import Fault
 
 from undersigned.audit.operations import record_act
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel.actor import Actor
 from undersigned.kernel.errors import Refused
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.operations import submit_control
+from undersigned.ledger.operations import LeafRefused, submit_control
 
 _REASON = re.compile(r"[a-z][a-z0-9-]{1,60}")
 _APPROVER_ID = re.compile(r"[a-z0-9][a-z0-9-]{1,40}")
@@ -170,7 +171,10 @@ def submit_removal(
     Raises LeafRefused when the rules do not allow it (approvals, targets), LogNotFound,
     StoreStopped.
     """
-    leaf = entry.encode(proposal.make_entry())
+    try:
+        leaf = entry.encode(proposal.make_entry())
+    except Fault as fault:
+        raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
     submit_control(ledger=ledger, origin=proposal.origin, leaf=leaf)
     record_act(
         actor=actor,
@@ -203,11 +207,7 @@ def announce_approver(
         raise ProposalNotValid(problem="an approver's id is 2 to 41 of a-z, 0-9 and -")
     if len(public_key) != 32:
         raise ProposalNotValid(problem="a public key has 32 bytes")
-    leaf = entry.encode(
-        entry.ApproverKey(
-            id=approver_id, public_key=base64.b64encode(public_key).decode()
-        )
-    )
+    leaf = entry.encode(entry.make_approver_key(id=approver_id, public=public_key))
     submit_control(ledger=ledger, origin=campaign.origin, leaf=leaf)
     record_act(
         actor=actor,

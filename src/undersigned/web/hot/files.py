@@ -133,7 +133,7 @@ async def _send(scope: Scope, send: Send, file: _File) -> None:
         (b"cache-control", file.cache),
     ]
     if _is_named(find_header(scope, b"if-none-match"), tag):
-        await answer(send, 304, b"", headers, head=True, policy=file.policy)
+        await answer(send, 304, body, headers, head=True, policy=file.policy)
         return
     head = scope["method"] == "HEAD"
     await answer(send, 200, body, headers, head=head, policy=file.policy)

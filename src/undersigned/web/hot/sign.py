@@ -13,10 +13,10 @@ import msgspec
 from undersigned.credentials.operations import issue
 from undersigned.kernel.errors import NotFound, Unavailable, UndersignedError
 from undersigned.signatures.book import BookEntry
-from undersigned.signatures.data import Pooled
 from undersigned.signatures.operations.redeem import (
     SignatureMalformed,
     SignRequest,
+    make_pooled,
     redeem,
 )
 from undersigned.signatures.operations.withdraw import withdraw_signature
@@ -210,24 +210,26 @@ class SigningPaths:
         body = await read_body(scope, receive, limit=SIGN_LIMIT_BYTES)
         request = parse_sign_body(body)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Pooled] = loop.create_future()
+        durable: asyncio.Future[None] = loop.create_future()
 
-        def settle(result: Pooled | BaseException) -> None:
-            if future.done():
+        def settle(error: BaseException | None) -> None:
+            if durable.done():
                 return
-            if isinstance(result, BaseException):
-                future.set_exception(result)
+            if error is not None:
+                durable.set_exception(error)
             else:
-                future.set_result(result)
+                durable.set_result(None)
 
-        redeem(
+        nonce = redeem(
             book=self._services.book,
             book_entry=book_entry,
             request=request,
-            at=self._services.clock.now(),
-            done=lambda result: _call_soon(loop, settle, result),
+            done=lambda error: _call_soon(loop, settle, error),
         )
-        pooled = await future
+        await durable
+        pooled = make_pooled(
+            book_entry=book_entry, nonce=nonce, at=self._services.clock.now()
+        )
         data = _promise_encoder.encode(PromiseAnswer(pooled.promise.decode()))
         await answer(send, 200, data, [_JSON, NO_STORE])
 
