@@ -51,9 +51,9 @@ class TestTheTrail:
         assert find_broken_entry() is None
 
     def test_an_act_that_is_undone_leaves_no_entry(self, trail: None) -> None:
-        with pytest.raises(LookupError), transaction.atomic():
+        with transaction.atomic():
             record_act(actor=OMAR_ACTS, kind="CampaignOpened", data={}, at=NINE)
-            raise LookupError
+            transaction.set_rollback(True)
         assert count_entries() == 4
         record_act(actor=OMAR_ACTS, kind="CampaignOpened", data={}, at=NINE)
         assert find_broken_entry() is None

@@ -17,6 +17,7 @@ from undersigned.campaigns.data import CampaignState
 from undersigned.campaigns.operations import KeysMustBeSealed
 from undersigned.campaigns.queries import get_any_campaign, list_campaigns
 from undersigned.kernel import keystore
+from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import KeysLocked, Keystore
 
 PASSPHRASE = "nine lives of the river path"
@@ -75,9 +76,7 @@ class TestACrashWhileOpening:
             instance.restart()
         self.check_opens(instance, campaign_id)
 
-    def check_opens(
-        self, instance: Instance, campaign_id: operations.CampaignId
-    ) -> None:
+    def check_opens(self, instance: Instance, campaign_id: CampaignId) -> None:
         campaign = instance.open(campaign_id)
         assert campaign.state is CampaignState.OPEN
         instance.sign(campaign)
@@ -128,7 +127,8 @@ class TestDangerMode:
         self, instance: Instance, settings: dict[str, Value]
     ) -> None:
         campaign_id = instance.create(**settings)
-        assert instance.open(campaign_id, accept_unsealed_keys=True)
+        campaign = instance.open(campaign_id, accept_unsealed_keys=True)
+        assert campaign.state is CampaignState.OPEN
 
 
 def test_nothing_opens_while_secrets_are_locked(

@@ -12,8 +12,8 @@ import pytest
 
 from tests.factories.cast import ASHA, OMAR
 from tests.factories.issuers import Office
-from undersigned.credentials.issuance_file import IssuanceFile
-from undersigned.credentials.issuer import CHEAP_ROWS, SMALL_ROWS
+from undersigned.credentials.issuance_file import SMALL_ROWS, IssuanceFile
+from undersigned.credentials.issuer import CHEAP_ROWS
 from undersigned.credentials.tickets import TicketNotValid
 from undersigned.kernel.errors import StorageFailed
 

@@ -97,7 +97,7 @@ class TestATicket:
 
     def test_no_other_sealed_string_passes_for_one(self) -> None:
         for purpose in ("link", "ask", "puzzle"):
-            text = RIVER.seal(purpose, bytes(65))  # type: ignore[arg-type]  # a purpose
+            text = RIVER.seal(purpose, bytes(65))
             with pytest.raises(TicketNotValid):
                 read_ticket(RIVER, text, at=NINE)
         with pytest.raises(TicketNotValid):

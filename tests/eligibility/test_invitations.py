@@ -93,9 +93,9 @@ class TestAnInvitation:
         instance.issue(campaign, first, request)
         again = use(instance, campaign, code.lower().replace("-", ""))
         assert len(again) == len(first)
+        other = instance.write(campaign, klass="invitation").prepared.request
         with pytest.raises(AlreadyIssued):
-            request = instance.write(campaign, klass="invitation").prepared.request
-            instance.issue(campaign, again, request)
+            instance.issue(campaign, again, other)
 
     def test_each_is_somebodys_own(
         self, instance: Instance, campaign: Campaign

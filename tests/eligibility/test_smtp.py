@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -12,10 +11,11 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -83,7 +83,7 @@ def serve(office: PostOffice) -> Iterator[Serve]:
     """Start a mail server on this machine; return its host and port."""
     running: list[Controller] = []
 
-    def start(**options: object) -> str:
+    def start(**options: Any) -> str:
         controller = Controller(
             office, hostname="127.0.0.1", port=find_port(), **options
         )
@@ -268,22 +268,21 @@ class TestItsAddress:
         with pytest.raises(SettingNotValid, match="UNDERSIGNED_SMTP_URL"):
             SmtpSender(url, mail_from=FROM)
 
+    # The server of this test warns that it takes a password without encryption.
+    @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
     def test_its_user_and_password_may_be_escaped(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, serve: Serve, office: PostOffice
     ) -> None:
-        seen: list[tuple[str, str]] = []
+        seen: list[LoginPassword] = []
 
-        class Server(smtplib.SMTP):
-            def __init__(self, *_arguments: object, **_options: object) -> None:
-                super().__init__()
+        def let_in(*values: Any) -> AuthResult:
+            seen.append(values[-1])
+            return AuthResult(success=True)
 
-            def login(self, user: str, password: str, **_options: object) -> None:  # type: ignore[override]  # only noted
-                seen.append((user, password))
-
-            def send_message(self, *_arguments: object, **_options: object) -> None:  # type: ignore[override]  # only noted
-                return None
-
-        monkeypatch.setattr(smtplib, "SMTP", Server)
-        url = "smtp://omar%40example.org:p%3Ass%2F@mail.example"
+        address = serve(
+            authenticator=let_in, auth_required=True, auth_require_tls=False
+        )
+        url = f"smtp://omar%40example.org:p%3Ass%2F@{address}"
         SmtpSender(url, mail_from=FROM).send(MAIL)
-        assert seen == [("omar@example.org", "p:ss/")]
+        assert seen == [LoginPassword(b"omar@example.org", b"p:ss/")]
+        assert len(office.came) == 1

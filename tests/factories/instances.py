@@ -6,12 +6,15 @@ Everything goes through the operations that pages and the command line call.
 from __future__ import annotations
 
 import queue
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+from typing_extensions import override
 
 from undersigned_verify.audit import AuditReport, audit_log
 from undersigned_verify.proof import InclusionProof
@@ -73,6 +76,7 @@ class WaitingMailbox(Mailbox):
         super().__init__()
         self._came: queue.Queue[Mail] = queue.Queue()
 
+    @override
     def send(self, mail: Mail) -> None:
         """Keep the mail and wake who waits."""
         super().send(mail)
@@ -97,12 +101,8 @@ class Asked:
     @property
     def code(self) -> str:
         """The code in the mail, as it is printed there."""
-        line = next(
-            line.strip()
-            for line in self.mail.body.splitlines()
-            if len(line.strip()) == 9 and line.strip().replace(" ", "").isdigit()
-        )
-        return line
+        lines = [line.strip() for line in self.mail.body.splitlines()]
+        return next(line for line in lines if re.fullmatch(r"[0-9]{4} [0-9]{4}", line))
 
     @property
     def link_token(self) -> str:

@@ -16,7 +16,7 @@ from undersigned.kernel.actor import OPERATOR
 
 def send(browser: Browser, campaign: Campaign, body: bytes, **headers: str) -> Answer:
     headers.setdefault("media", TOKEN_REQUEST)
-    return browser.post(f"/{campaign.path}/issue", body, **headers)  # type: ignore[arg-type]  # media is named
+    return browser.post(f"/{campaign.path}/issue", body, **headers)
 
 
 class TestAToken:

@@ -171,7 +171,7 @@ class TestAWithdrawal:
         close(instance, campaign)
         secret = {"nonce": encode64(signed.nonce), "w": encode64(signed.w)}
         answer = browser.post(f"/{campaign.path}/withdraw", secret)
-        assert answer.problem() == (400, "withdrawal-not-allowed")
+        assert answer.problem() == (410, "campaign-closed")
         # The name can still be erased with the same secret; the count stays.
         assert instance.net(campaign) == 1
 

@@ -18,6 +18,7 @@ from tests.factories.signers import write_signature
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.models import StatementVersion
 from undersigned.campaigns.operations import CampaignExists, CampaignNotInState
+from undersigned.campaigns.queries import get_any_campaign
 from undersigned.ledger.operations import LeafRefused
 from undersigned.signatures.operations.redeem import TokenNotValid
 from undersigned.signatures.queries import get_key
@@ -107,7 +108,7 @@ class TestAnEdit:
     ) -> None:
         path = instance.folder(campaign) / "statement"
         original = path.read_bytes()
-        path.write_bytes(original.replace(*(word.encode() for word in EDIT)))
+        path.write_bytes(original.replace(EDIT[0].encode(), EDIT[1].encode()))
         report = audit_log(instance.folder(campaign), workers=1)
         assert not report.accepted
         path.write_bytes(original)
@@ -140,8 +141,6 @@ class TestAnEdit:
         instance.start(cut_at("after-commit"))
         with pytest.raises(PowerCut):
             instance.open(campaign_id)
-        from undersigned.campaigns.queries import get_any_campaign
-
         draft = get_any_campaign(campaign_id=campaign_id)
         edit_row(draft)
         instance.restart()

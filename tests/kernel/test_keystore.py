@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from undersigned.kernel import keystore
-from undersigned.kernel.durable import destroy_file
+from undersigned.kernel.durable import destroy_file, write_durable
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 
 PASSPHRASE = "nine lives of the river path"
@@ -199,7 +199,7 @@ class TestSealingCutOff:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The seal file is there, and no secret is wrapped yet.
-        real = keystore.write_durable
+        real = write_durable
 
         def cut_at_secrets(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             if path.name.endswith(".sealed"):

@@ -9,7 +9,6 @@ import pytest
 from undersigned_verify import entry
 
 from tests.factories.ledgers import (
-    PooledSignature,
     PowerCut,
     River,
     cut_at,
@@ -134,8 +133,8 @@ def test_lost_public_files_are_written_again(river: River, tmp_path: Path) -> No
 
 
 def test_a_signature_in_the_pool_is_the_same_after_a_restart(river: River) -> None:
-    pooled: PooledSignature = river.pool(1)[0].signature
+    (pooled,) = river.pool(1)
     river.restart()
     river.publish()
     log = river.ledger.get_log(river.origin)
-    assert log.read_leaf(6) == pooled.leaf
+    assert log.read_leaf(6) == pooled.signature.leaf

@@ -15,6 +15,7 @@ from undersigned.ledger.operations import (
     close_log,
     start_withdrawal,
 )
+from undersigned.ledger.writer import LogNotAccepting
 
 
 def get_totals(river: River) -> tuple[object, object, object]:
@@ -126,7 +127,7 @@ def close(river: River) -> None:
 class TestClosing:
     def test_it_ends_withdrawal(self, river: River, asha: Pooled) -> None:
         close(river)
-        with pytest.raises(WithdrawalNotAllowed):
+        with pytest.raises(LogNotAccepting):
             river.withdraw(asha)
         assert get_totals(river) == (3, 0, 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -133,21 +134,26 @@ class TestItsPromise:
         assert pooled.publish_by.date() > closes_on
 
 
+def change_bytes(member: str, change: Callable[[bytes], bytes]) -> Change:
+    """Return what changes one member of a request."""
+
+    def apply(request: SignRequest) -> SignRequest:
+        changed: dict[str, Any] = {member: change(getattr(request, member))}
+        return replace(request, **changed)
+
+    return apply
+
+
 def without(member: str) -> Change:
-    return lambda request: replace(request, **{member: b""})
+    return change_bytes(member, lambda _data: b"")
 
 
 def longer(member: str) -> Change:
-    return lambda r: replace(r, **{member: getattr(r, member) + b"\0"})
+    return change_bytes(member, lambda data: data + b"\0")
 
 
 def flipped(member: str) -> Change:
-    def change(request: SignRequest) -> SignRequest:
-        data = bytearray(getattr(request, member))
-        data[0] ^= 1
-        return replace(request, **{member: bytes(data)})
-
-    return change
+    return change_bytes(member, lambda data: bytes([data[0] ^ 1]) + data[1:])
 
 
 MEMBERS = ("public_hash", "withdraw_hash", "r", "authenticator")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -76,7 +77,7 @@ def replay(
 def check_points(steps: list[ReplayProgress], series: str = SERIES) -> None:
     """After each point that is done, the net count is the series' total."""
     points = parse_series(series.encode()).points
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if after.points > before.points:
             assert after.net == points[after.points - 1].total
     assert steps[-1].points == len(points)
@@ -108,9 +109,7 @@ class TestAReplay:
         net_at = get_net_at(instance, campaign)
         points = parse_series(SERIES.encode()).points
         changed = [
-            after
-            for before, after in zip(points, points[1:], strict=False)
-            if after.total != before.total
+            after for before, after in pairwise(points) if after.total != before.total
         ]
         assert {point.at: net_at[point.at] for point in changed} == {
             point.at: point.total for point in changed

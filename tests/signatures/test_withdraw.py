@@ -9,6 +9,7 @@ import pytest
 from tests.factories.instances import Instance, Signed
 from undersigned.campaigns.data import Campaign
 from undersigned.ledger.operations import WithdrawalNotAllowed, close_log
+from undersigned.ledger.writer import LogNotAccepting
 from undersigned.signatures.queries import get_count
 
 
@@ -68,7 +69,7 @@ class TestWithdrawing:
             reason="closing-day",
             at=instance.clock.now(),
         )
-        with pytest.raises(WithdrawalNotAllowed):
+        with pytest.raises(LogNotAccepting):
             instance.withdraw(campaign, signed)
         assert instance.net(campaign) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -56,6 +57,15 @@ class KeysMustBeSealed(Unavailable):
     """Danger mode asks for keys that a machine switched off does not hold (§4.8)."""
 
     code: ClassVar[str] = "keys-must-be-sealed"
+
+
+class ReasonNotValid(Refused):
+    """A reason is a code of 2 to 61 of a-z, 0-9 and -, beginning with a letter."""
+
+    code: ClassVar[str] = "reason-not-valid"
+
+
+_REASON = re.compile(r"[a-z][a-z0-9-]{1,60}")
 
 
 def create_campaign(
@@ -229,6 +239,9 @@ def begin_closing(
     The state changes first: a crash after it leaves a campaign that issues nothing
     new after the restart. Raises CampaignNotFound, CampaignNotInState.
     """
+    if not _REASON.fullmatch(reason):
+        # Now, and not when the close leaf is written: by then nothing could mend it.
+        raise ReasonNotValid(reason=reason[:80])
     minute = round_down(at, seconds=60)
     with transaction.atomic():
         campaign = get_any_campaign(campaign_id=campaign_id)

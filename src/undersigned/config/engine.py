@@ -12,14 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
 from django.db import connection
-from django.db.utils import DatabaseError
 
 from undersigned.campaigns.data import Campaign, CampaignState
 from undersigned.campaigns.queries import find_closing, list_all_campaigns
@@ -30,11 +29,11 @@ from undersigned.credentials.operations import load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import make_private_folder
-from undersigned.kernel.errors import Conflict, StorageFailed, UndersignedError
+from undersigned.kernel.errors import Conflict
 from undersigned.kernel.keystore import KeysLocked, Keystore
 from undersigned.ledger.data import Published
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.operations import publish_due
+from undersigned.ledger.operations import publish_due, restore_fixed_files
 from undersigned.safety.intake import Intake
 from undersigned.signatures.book import SigningBook
 from undersigned.signatures.operations.close import (
@@ -139,28 +138,26 @@ def open_engine(
     ``run_clock`` False: nothing is published until ``tick`` is called. ``at_step``:
     see ``ledger.publish``. Raises WriterBusy, RolledBack, StorageFailed.
     """
-    with hold_writer_lock(environment.data):
+    with hold_writer_lock(environment.data), ExitStack() as stack:
         engine = _make_engine(environment, clock or SystemClock(), at_step)
         services = engine.services
-        try:
-            services.ledger.start()
-            services.issuer.start()
-            services.desk.start()
-            _load_campaigns(engine)
+        # Each part that was started is stopped, in reverse, whatever becomes of others.
+        stack.callback(connection.close)
+        stack.callback(services.ledger.stop)
+        services.ledger.start()
+        stack.callback(services.issuer.stop)
+        services.issuer.start()
+        stack.callback(services.desk.stop)
+        services.desk.start()
+        _load_campaigns(engine)
+        if run_clock:
             ticker = threading.Thread(
                 target=_tick_for_ever, args=(engine,), name="clock", daemon=True
             )
-            if run_clock:
-                ticker.start()
-            yield engine
-        finally:
-            engine.stopping.set()
-            if run_clock and ticker.is_alive():
-                ticker.join(timeout=30)
-            services.desk.stop()
-            services.issuer.stop()
-            services.ledger.stop()
-            connection.close()
+            ticker.start()
+            stack.callback(ticker.join, 30)
+        stack.callback(engine.stopping.set)
+        yield engine
 
 
 def _make_engine(
@@ -223,6 +220,11 @@ def _load_campaigns(engine: Engine) -> None:
             # Opening was cut off half-way; `campaign open` takes it up again.
             continue
         services.book.add(campaign)
+        restore_fixed_files(
+            ledger=services.ledger,
+            origin=campaign.origin,
+            statement=campaign.statement.encode(),
+        )
         load_version(
             issuer=services.issuer,
             origin=campaign.origin,
@@ -241,16 +243,19 @@ def _tick_for_ever(engine: Engine) -> None:
     """The clock's outer loop: once a second, until told to stop."""
     try:
         while not engine.stopping.wait(_until_next_second()):
-            if engine.failures:
+            if engine.services.ledger.failure is not None:
+                # The writer has stopped, and takes no signature that would wait here.
                 return
             try:
                 engine.tick(engine.services.clock.now())
-            except StorageFailed:
-                # The writer has recorded it and stopped; so does the clock.
-                return
-            except (UndersignedError, DatabaseError) as error:
-                # One campaign's refusal, or a locked pages database: next second.
-                log.error("the clock could not finish its round: %s", error)
+            except Exception as error:  # noqa: BLE001 - the clock's outer loop
+                # One campaign's refusal, a locked pages database, an issuer that has
+                # stopped: what was promised to everybody else is still published.
+                log.error(
+                    "the clock could not finish its round: %s: %s",
+                    type(error).__name__,
+                    error,
+                )
     finally:
         connection.close()
 

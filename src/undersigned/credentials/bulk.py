@@ -78,6 +78,8 @@ def issue_chunk(
 
 
 def _settle(future: Future[bytes], result: bytes | UndersignedError) -> None:
+    if future.done():
+        return
     if isinstance(result, UndersignedError):
         future.set_exception(result)
     else:

@@ -43,7 +43,8 @@ class ClassNotOffered(Refused):
 
 
 def _file_path(folder: Path, path: str) -> Path:
-    return folder / (path.removeprefix("c/").replace("/", "-") + ".sqlite3")
+    # "@" stands in no id, so that no campaign's name is another's second version.
+    return folder / (path.removeprefix("c/").replace("/", "@") + ".sqlite3")
 
 
 def create_version(

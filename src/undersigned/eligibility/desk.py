@@ -117,6 +117,12 @@ class EligibilityDesk:
         except queue.Full:
             raise MailQueueFull() from None
 
+    def give_back_mail(self, nullifier: bytes) -> None:
+        """Take one mail off an address's count: it was never queued."""
+        with self._lock:
+            if self._mails_sent.get(nullifier, 0):
+                self._mails_sent[nullifier] -= 1
+
     def _loop(self) -> None:
         while True:
             item = self._queue.get()

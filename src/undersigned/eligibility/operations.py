@@ -25,7 +25,7 @@ from undersigned.eligibility.data import (
     Puzzle,
     WaitingTicket,
 )
-from undersigned.eligibility.desk import EligibilityDesk
+from undersigned.eligibility.desk import EligibilityDesk, MailQueueFull
 from undersigned.kernel.errors import Refused
 
 EMAIL, INVITATION, OPEN = (CLASS_NUMBERS[n] for n in ("email", "invitation", "open"))
@@ -103,14 +103,17 @@ def ask_by_email(
     expiry = _stamp(at + rules.ASK_LIFETIME)
     sealed_code = code.encode()
     if desk.count_mail(nullifier, rules.MAILS_PER_ADDRESS):
-        desk.enqueue(
-            ConfirmationMail(
-                address=normalized,
-                language=language,
-                code=code,
-                link_token=key.seal("link", expiry + nullifier),
-            )
+        mail = ConfirmationMail(
+            address=normalized,
+            language=language,
+            code=code,
+            link_token=key.seal("link", expiry + nullifier),
         )
+        try:
+            desk.enqueue(mail)
+        except MailQueueFull:
+            desk.give_back_mail(nullifier)
+            raise
     else:
         # No mail, so no code: asking for an address again and again gives no more
         # tries at guessing one. These bytes cannot be typed.

@@ -7,12 +7,13 @@ file must run on the same thread.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -97,7 +98,7 @@ class BatchThread(Generic[Item]):
     @property
     def is_taking(self) -> bool:
         """Whether new items and tasks are taken."""
-        return self.failure is None and not self._stopped
+        return self.failure is None and not self._stopped and self._thread.is_alive()
 
     def put(self, item: Item) -> None:
         """Queue one item; a thread that has stopped refuses it at once."""
@@ -173,11 +174,20 @@ class BatchThread(Generic[Item]):
             for item in batch:
                 self._refuse(item)
             return
-        self._guard(lambda: self._commit(batch))
+        if not self._guard(lambda: self._commit(batch)):
+            # Where the commit itself could not say so: nobody waits for ever.
+            for item in batch:
+                with contextlib.suppress(InvalidStateError):
+                    # This one had been told before the error came.
+                    self._refuse(item)
 
-    def _guard(self, step: Callable[[], None]) -> None:
+    def _guard(self, step: Callable[[], None]) -> bool:
+        """Run a step; False if it failed in a way that nobody foresaw."""
         try:
             step()
+        except StorageFailed as error:
+            self.failure = error
+            self._on_failure(error)
         except BaseException as error:  # noqa: BLE001 - the thread's outer loop
             # Fatal: after a failed fsync nothing this process believes about the
             # file is sure. Stop here, loudly; the restart reads what is durable. An
@@ -185,3 +195,5 @@ class BatchThread(Generic[Item]):
             # would leave every later signer waiting.
             self.failure = error
             self._on_failure(error)
+            return False
+        return True

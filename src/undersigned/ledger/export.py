@@ -114,7 +114,8 @@ def write_fixed(log: OpenLog, *, statement: bytes | None) -> None:
 
 def write_checkpoint(log: OpenLog, *, size: int, note: bytes) -> None:
     """Write the kept checkpoint, then the newest one, then the count."""
-    write_atomic(log.folder / "checkpoints" / str(size), note)
+    # Durable before the newest checkpoint names it: it is kept for ever.
+    write_durable(log.folder / "checkpoints" / str(size), note, mode=0o644)
     write_atomic(log.folder / "checkpoint", note)
     write_atomic(log.folder / "count.json", log.state.count_json(log.root))
 
@@ -143,8 +144,10 @@ def write_all(log: OpenLog, connection: sqlite3.Connection) -> None:
         (log.log_id,),
     ):
         lines.append(f"{size},{net},{format_at(at)}\n")
-        if not (kept / str(size)).exists():
-            write_atomic(kept / str(size), note)
+        file = kept / str(size)
+        if not file.exists() or file.stat().st_size != len(note):
+            # Missing, or cut short by a power cut after its rename.
+            write_durable(file, note, mode=0o644)
         newest = (size, note)
     write_atomic(log.folder / "growth.csv", "".join(lines).encode())
     if newest is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from undersigned.ledger.data import LogSettings, PooledSignature, Published
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, encode_settings
+from undersigned.ledger.writer import LogNotAccepting
 
 # Standard mode: the end of the next interval plus ten minutes; else a day (§4.4).
 STANDARD_SLACK = timedelta(minutes=10)
@@ -171,6 +173,8 @@ def start_withdrawal(
 
     def pool() -> None:
         log = ledger.get_log(origin)
+        if log.is_closed:
+            raise LogNotAccepting(origin=origin)
         db = ledger.writer.connection
         row = db.execute(
             "SELECT leaf FROM inbox WHERE log=? AND nonce=?", (log.log_id, nonce)
@@ -210,6 +214,22 @@ def start_withdrawal(
         db.execute("COMMIT")
 
     return ledger.writer.start_task(pool)
+
+
+def restore_fixed_files(*, ledger: Ledger, origin: str, statement: bytes) -> None:
+    """Make the log's verifier key and statement what they were, after a power cut.
+
+    Raises StorageFailed.
+    """
+    log = ledger.get_log(origin)
+    path, header = log.folder / "statement", log.state.header
+    whole = path.is_file() and path.read_bytes() == statement
+    # Only the text that was signed: a database that was tampered with changes nothing.
+    signed = (
+        header is not None
+        and hashlib.sha256(statement).hexdigest() == header.statement_sha256
+    )
+    export.write_fixed(log, statement=statement if signed and not whole else None)
 
 
 def publish_due(*, ledger: Ledger, at: datetime) -> list[Published]:

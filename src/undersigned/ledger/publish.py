@@ -16,7 +16,8 @@ Runs on the writer thread. Numbered as the crash drill kills it:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -51,6 +52,36 @@ class _Batch:
         return bool(self.controls or self.signatures or self.refused)
 
 
+@contextmanager
+def _fatal(log: OpenLog) -> Iterator[None]:
+    try:
+        yield
+    except (StorageFailed, sqlite3.Error):
+        raise
+    except Exception as error:
+        raise StorageFailed(
+            f"{log.origin}: publishing failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _share_out(keys: dict[int, int], *, k: int) -> dict[int, int]:
+    """Return how many signatures of each key go into one checkpoint.
+
+    Whole keys while they fit. A key that alone is too large is cut so that what stays
+    behind is a crowd too: neither part may be smaller than ``k``.
+    """
+    quota: dict[int, int] = {}
+    room = MAX_SIGNATURES
+    for key, count in sorted(keys.items()):
+        if count <= room:
+            quota[key] = count
+            room -= count
+        elif not quota:
+            quota[key] = min(MAX_SIGNATURES, max(count - k, k))
+            break
+    return quota
+
+
 class Sequencer:
     """Publishes logs over one connection and one high-water file."""
 
@@ -81,26 +112,31 @@ class Sequencer:
     ) -> list[Published]:
         """Publish what may be published now; several checkpoints after a burst.
 
+        An error that nobody foresaw is fatal like a storage failure: the state in
+        memory may be ahead of the database by then.
+
         ``at``: the tick of the clock, already rounded to the interval.
         ``ignore_crowd``: for closing, when everything pooled must come out.
         Raises StorageFailed, which ends the writer.
         """
         done: list[Published] = []
         while True:
-            self._at_step("choose")
-            batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
-            if not batch:
-                return done
-            done.append(self._publish_batch(log, batch, at=at))
-            if not batch.more:
-                return done
+            with _fatal(log):
+                self._at_step("choose")
+                batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
+                if not batch:
+                    return done
+                done.append(self._publish_batch(log, batch, at=at))
+                if not batch.more:
+                    return done
 
     def publish_close(self, log: OpenLog, *, reason: str, at: datetime) -> Published:
         """Append the close leaf, alone in its interval."""
         leaf = entry.encode(entry.Close(reason=reason, totals=log.state.totals()))
         batch = _Batch(controls=[(leaf, entry.parse(leaf))])
-        log.state.apply(log.size, batch.controls[0][1])
-        return self._publish_batch(log, batch, at=at)
+        with _fatal(log):
+            log.state.apply(log.size, batch.controls[0][1])
+            return self._publish_batch(log, batch, at=at)
 
     def publish_first(
         self, log: OpenLog, leaves: list[bytes], *, at: datetime
@@ -168,13 +204,15 @@ class Sequencer:
 
     def _publishable_keys(
         self, log: OpenLog, *, at: datetime, ignore_crowd: bool
-    ) -> list[int]:
+    ) -> dict[int, int]:
+        """Return the keys that may be published now, with how many wait under each."""
         counts = self._db.execute(
             "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
             (log.log_id,),
         ).fetchall()
         settings = log.settings
-        chosen, tick = [], int(at.timestamp())
+        chosen: dict[int, int] = {}
+        tick = int(at.timestamp())
         for raw, count in counts:
             key_index = int.from_bytes(raw)
             if (
@@ -187,7 +225,7 @@ class Sequencer:
                     and self._has_waited_long(log, key_index, tick)
                 )
             ):
-                chosen.append(key_index)
+                chosen[key_index] = count
         return chosen
 
     def _has_waited_long(self, log: OpenLog, key_index: int, tick: int) -> bool:
@@ -204,18 +242,19 @@ class Sequencer:
             return False
         return bool(tick - row[0] >= WAITED_LONG_SECONDS)
 
-    def _take_signatures(self, log: OpenLog, keys: list[int], batch: _Batch) -> None:
-        wanted = {key.to_bytes(2) for key in keys}
+    def _take_signatures(
+        self, log: OpenLog, keys: dict[int, int], batch: _Batch
+    ) -> None:
+        quota = _share_out(keys, k=log.settings.k)
+        batch.more = quota != keys
+        left = {key.to_bytes(2): count for key, count in quota.items()}
         rows = self._db.execute(
             "SELECT nonce, leaf, shown FROM inbox WHERE log=?", (log.log_id,)
         )
         for nonce, leaf, shown in rows:
-            if leaf[2:4] not in wanted:
-                continue
-            if len(batch.signatures) == MAX_SIGNATURES:
-                batch.more = True
-                break
-            batch.signatures.append((merkle.leaf_hash(leaf), nonce, leaf, shown))
+            if left.get(leaf[2:4], 0):
+                left[leaf[2:4]] -= 1
+                batch.signatures.append((merkle.leaf_hash(leaf), nonce, leaf, shown))
         batch.signatures.sort(key=lambda row: row[0])
         first = log.size + len(batch.controls)
         for offset, (_hash, _nonce, leaf, _shown) in enumerate(batch.signatures):

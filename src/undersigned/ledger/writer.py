@@ -100,7 +100,20 @@ class Writer(BatchThread[_Submission]):
                 item.done(StoreStopped())
             raise StorageFailed(f"couldn't commit signatures: {error}") from error
         for item in batch:
-            item.done(None if item.log.accepting else LogNotAccepting())
+            if item.log.accepting or self._is_known(item):
+                item.done(None)
+            else:
+                item.done(LogNotAccepting())
+
+    def _is_known(self, item: _Submission) -> bool:
+        """Whether a closed log holds it already: the same body, the same answer."""
+        key = (item.log.log_id, item.pooled.nonce)
+        found = self.connection.execute(
+            "SELECT 1 FROM nonce WHERE log=? AND nonce=? "
+            "UNION ALL SELECT 1 FROM inbox WHERE log=? AND nonce=?",
+            (*key, *key),
+        ).fetchone()
+        return found is not None
 
     def _insert(self, chunk: list[_Submission]) -> None:
         """Pool what is neither pooled nor published yet."""

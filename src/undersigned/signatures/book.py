@@ -22,6 +22,8 @@ class BookEntry:
 
     campaign: Campaign
     log: OpenLog
+    # As the log's header has it, for ever; the instance may have been renamed since.
+    issuer_name: str
     challenge_digest: bytes
     stances: frozenset[int]
     keys: dict[int, token.TokenKey]
@@ -56,6 +58,7 @@ class SigningBook:
         entry = BookEntry(
             campaign=campaign,
             log=log,
+            issuer_name=header.issuer_name,
             challenge_digest=challenge.digest,
             stances=frozenset(STANCE_NUMBERS[name] for name in campaign.stances),
             keys={
@@ -65,6 +68,11 @@ class SigningBook:
         )
         self.entries[campaign.path] = entry
         return entry
+
+    def get_issuer_name(self, path: str, default: str) -> str:
+        """Return the issuer's name in the header of the log at ``path``."""
+        entry = self.entries.get(path)
+        return default if entry is None else entry.issuer_name
 
     def find(self, path: str) -> BookEntry | None:
         """Return the entry of a path, or None."""

@@ -89,7 +89,7 @@ def parse_series(data: bytes) -> Series:
             continue
         if len(row) != 2:
             raise SeriesNotValid(line=line, problem=f"{len(row)} columns, not 2")
-        if line == 1 and not row[1].strip().lstrip("-").isdigit():
+        if line == 1 and not row[1].strip().lstrip("-").isdigit() and not _is_time(row):
             continue
         point = _parse_row(row, line)
         if points and point.at <= points[-1].at:
@@ -98,6 +98,14 @@ def parse_series(data: bytes) -> Series:
     if not points:
         raise SeriesNotValid(line=0, problem="no rows")
     return Series(tuple(points), hashlib.sha256(data).hexdigest())
+
+
+def _is_time(row: list[str]) -> bool:
+    try:
+        datetime.fromisoformat(row[0].strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _read_rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:

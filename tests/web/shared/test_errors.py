@@ -24,6 +24,7 @@ OPERATORS_ONLY = {
     "closing-day-past",
     "keys-must-be-sealed",
     "not-a-replay",
+    "reason-not-valid",
     "record-not-lost",
     "replay-running",
     "proposal-not-valid",

@@ -18,6 +18,7 @@ from undersigned.campaigns.queries import (
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import destroy_version
 from undersigned.kernel.actor import CLOCK
+from undersigned.kernel.errors import UndersignedError
 from undersigned.kernel.ids import CampaignId
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import close_log
@@ -49,8 +50,15 @@ def advance_closings(*, ledger: Ledger, issuer: Issuer, at: datetime) -> None:
         # Locked: nothing can be signed, and nothing is said to be destroyed that is
         # not. The clocks have run out already when the passphrase comes.
         return
+    errors: list[UndersignedError] = []
     for closing in list_closings():
-        advance_closing(ledger=ledger, issuer=issuer, closing=closing, at=at)
+        try:
+            advance_closing(ledger=ledger, issuer=issuer, closing=closing, at=at)
+        except UndersignedError as error:
+            # One campaign's trouble holds up no other's close.
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def advance_closing(

@@ -195,6 +195,8 @@ def start_redeem(
     durable: Future[None] = Future()
 
     def done(error: BaseException | None) -> None:
+        if durable.done():
+            return
         if error is not None:
             durable.set_exception(error)
         else:

@@ -68,6 +68,8 @@ def sign_without_scripts(
     answered: Future[bytes] = Future()
 
     def done(result: bytes | UndersignedError) -> None:
+        if answered.done():
+            return
         if isinstance(result, UndersignedError):
             answered.set_exception(result)
         else:

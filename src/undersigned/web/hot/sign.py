@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
 
 from undersigned.credentials.operations import issue
-from undersigned.kernel.errors import NotFound, Unavailable, UndersignedError
+from undersigned.kernel.errors import NotFound, UndersignedError
 from undersigned.signatures.book import BookEntry
 from undersigned.signatures.operations.redeem import (
     SignatureMalformed,
@@ -21,6 +20,7 @@ from undersigned.signatures.operations.redeem import (
 )
 from undersigned.signatures.operations.withdraw import withdraw_signature
 from undersigned.signatures.queries import find_signature_receipt
+from undersigned.web.hot.bridge import LoopBridge
 from undersigned.web.hot.wire import (
     NO_STORE,
     BodyNotValid,
@@ -34,8 +34,6 @@ from undersigned.web.hot.wire import (
     require_media_type,
 )
 from undersigned.web.shared.services import Services
-
-Result = TypeVar("Result")
 
 ISSUE_LIMIT_BYTES = 1024
 SIGN_LIMIT_BYTES = 16_384
@@ -140,12 +138,19 @@ class SigningPaths:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._bridge: tuple[asyncio.AbstractEventLoop, LoopBridge] | None = None
         self._handlers = {
             "issue": self._issue,
             "sign": self._sign,
             "receipt": self._receipt,
             "withdraw": self._withdraw,
         }
+
+    def _get_bridge(self, loop: asyncio.AbstractEventLoop) -> LoopBridge:
+        """Return the bridge of the running loop: one, but for tests that make more."""
+        if self._bridge is None or self._bridge[0] is not loop:
+            self._bridge = loop, LoopBridge(loop)
+        return self._bridge[1]
 
     def takes(self, action: str) -> bool:
         """Say whether ``action`` is one of them."""
@@ -177,6 +182,7 @@ class SigningPaths:
             raise TicketMissing()
         body = await read_body(scope, receive, limit=ISSUE_LIMIT_BYTES)
         loop = asyncio.get_running_loop()
+        bridge = self._get_bridge(loop)
         future: asyncio.Future[bytes] = loop.create_future()
 
         def settle(result: bytes | UndersignedError) -> None:
@@ -193,7 +199,7 @@ class SigningPaths:
             ticket=ticket.strip(),
             request=body,
             at=self._services.clock.now(),
-            done=lambda result: _call_soon(loop, settle, result),
+            done=lambda result: bridge.call(lambda: settle(result)),
         )
         signed = await future
         await answer(
@@ -210,6 +216,7 @@ class SigningPaths:
         body = await read_body(scope, receive, limit=SIGN_LIMIT_BYTES)
         request = parse_sign_body(body)
         loop = asyncio.get_running_loop()
+        bridge = self._get_bridge(loop)
         durable: asyncio.Future[None] = loop.create_future()
 
         def settle(error: BaseException | None) -> None:
@@ -224,7 +231,7 @@ class SigningPaths:
             book=self._services.book,
             book_entry=book_entry,
             request=request,
-            done=lambda error: _call_soon(loop, settle, error),
+            done=lambda error: bridge.call(lambda: settle(error)),
         )
         await durable
         pooled = make_pooled(
@@ -274,17 +281,3 @@ class SigningPaths:
             w=w,
         )
         await answer(send, 200, b"{}", [_JSON, NO_STORE])
-
-
-def _call_soon(
-    loop: asyncio.AbstractEventLoop,
-    settle: Callable[[Result], None],
-    result: Result,
-) -> None:
-    """Hand a result from a store's thread to the event loop, if it still runs."""
-    try:
-        loop.call_soon_threadsafe(settle, result)
-    except RuntimeError as error:
-        # The loop was closed while the commit ran: the client retries elsewhere.
-        if not loop.is_closed():
-            raise Unavailable() from error

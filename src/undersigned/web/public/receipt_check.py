@@ -86,7 +86,9 @@ def check_receipt(services: Services, data: bytes) -> CheckedReceipt:
             data,
             VerifierKey.parse(published.read_text().strip()),
             challenge=Challenge(
-                issuer_name=services.settings.host,
+                issuer_name=services.book.get_issuer_name(
+                    campaign.path, services.settings.host
+                ),
                 origin=origin,
                 statement_sha256=bytes.fromhex(campaign.statement_sha256),
             ),

@@ -160,7 +160,7 @@ def make_resume_data(here: Services, campaign: Campaign) -> dict[str, object]:
     return {
         "path": f"/{campaign.path}",
         "origin": campaign.origin,
-        "issuer": here.settings.host,
+        "issuer": here.book.get_issuer_name(campaign.path, here.settings.host),
         "mode": str(campaign.mode),
         "digest": campaign.statement_sha256,
         "publish-after": campaign.interval_seconds + _RECEIPT_SLACK_SECONDS

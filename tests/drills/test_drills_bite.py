@@ -1,0 +1,63 @@
+"""Each drill passes over the product and fails when what it guards is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from undersigned.drills.isolated import run_isolated
+from undersigned.drills.report import Report
+
+pytestmark = pytest.mark.slow
+
+# The drills whose smallest size takes seconds; crash, faults and seize need a server
+# and minutes of its clock, and run in `make drills`.
+QUICK = ("vectors", "double", "close")
+
+# What is broken, and a word of a check that must then fail.
+BROKEN = [
+    ("vectors_with_any_signature", "signed notes"),
+    ("double_for_everybody", "exactly one token"),
+    ("double_for_everybody", "second of two tickets"),
+    ("close_and_keep_keys", "are gone"),
+    ("close_and_keep_keys", "no file holds"),
+    ("close_without_last_batch", "exactly once"),
+    ("order_in_arrival", "rank correlation"),
+    ("unlink_with_times", "no better than one in the crowd"),
+    ("crash_with_careless_server", "are lost"),
+    ("faults_that_nobody_hears", "stops loudly"),
+]
+
+
+def run_small(target: str, folder: Path) -> Report:
+    return Report.from_json(
+        run_isolated(target, {"size": "tiny", "seed": 7}, folder=folder)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _children_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # What is not beside the checkout is skipped here; `make drills` is strict in CI.
+    monkeypatch.delenv("UNDERSIGNED_CI", raising=False)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_it_passes_over_the_product(name: str, tmp_path: Path) -> None:
+    report = run_small(f"undersigned.drills.{name}:run", tmp_path)
+    assert report.failed == []
+    assert report.checks
+
+
+def test_order_passes_over_the_product(tmp_path: Path) -> None:
+    assert run_small("tests.drills.broken:order_as_it_is", tmp_path).failed == []
+
+
+@pytest.mark.parametrize("how,word", BROKEN)
+def test_it_fails_when_the_product_is_broken(
+    how: str, word: str, tmp_path: Path
+) -> None:
+    report = run_small(f"tests.drills.broken:{how}", tmp_path)
+    assert any(word in check.name for check in report.failed), report.checks
