@@ -4,8 +4,8 @@ What the product does for each signature, in the way that the tutorial and the t
 guides teach: the campaign is fetched by its address and must be open, the JSON body is
 validated by a form, the token is checked, the row is written by ``get_or_create``
 inside one transaction with synchronous=FULL, so that the same body again gets the same
-answer, and a promise is signed. The middleware is what ``startproject`` writes; gunicorn
-runs two sync workers. Nothing is slowed down on purpose: the keys are loaded once, and
+answer, and a promise is signed. The middleware is what ``startproject`` writes;
+gunicorn runs two sync workers. Nothing is slowed down on purpose: the keys are loaded once, and
 no template, session or login is touched.
 
 ``ORDINARY_DATA``: folder of its database. ``ORDINARY_SPKI``, ``ORDINARY_CHALLENGE``:

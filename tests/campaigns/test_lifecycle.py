@@ -20,6 +20,7 @@ from undersigned.campaigns.operations import (
     CampaignExists,
     CampaignNotInState,
     ClosingDayPast,
+    ReasonNotValid,
     begin_closing,
     create_campaign,
     finish_closing,
@@ -152,6 +153,23 @@ class TestAnOpenCampaign:
         assert closing.retries_until == began + HOUR
         assert closing.redeem_until == began + HOUR + timedelta(days=1)
         assert not closing.keys_destroyed
+
+    @pytest.mark.parametrize("reason", ["", "x", "Two words", "a" * 62, "é" * 4])
+    def test_it_does_not_begin_to_close_for_what_is_no_code(
+        self, instance: Instance, reason: str
+    ) -> None:
+        # It stands in the close leaf, a day later, when nothing could mend it.
+        campaign = instance.open_campaign()
+        with pytest.raises(ReasonNotValid):
+            begin_closing(
+                actor=OMAR_ACTS,
+                campaign_id=campaign.id,
+                issuer=instance.engine.services.issuer,
+                reason=reason,
+                at=instance.clock.now(),
+            )
+        assert instance.look_up(campaign).state is CampaignState.OPEN
+        self.begin(instance, campaign.id)
 
 
 class TestTheClosingDay:

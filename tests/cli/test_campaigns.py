@@ -183,6 +183,12 @@ class TestClose:
         assert done.error() == (3, "clocks-are-fixed")
         assert run("campaign", "close", river).code == 0
 
+    def test_its_reason_is_a_code(self, run: Run, river: str) -> None:
+        done = run("campaign", "close", river, "--reason", "We are done.", "--json")
+        assert done.error() == (3, "reason-not-valid")
+        done = run("campaign", "close", river, "--reason", "we-are-done", "--json")
+        assert done.json()["state"] == "closing"
+
     @pytest.mark.parametrize("minutes", ["-1", "soon", "1.5"])
     def test_its_clocks_are_whole_minutes(
         self, run: Run, river: str, minutes: str

@@ -166,6 +166,18 @@ def test_help_answers_without_settings(
     assert caught.value.code == 0
 
 
+def test_an_interruption_is_its_own_exit_code(
+    run: Run, river: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(**_values: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("undersigned.cli.jobs.make_invitation_codes", interrupt)
+    done = run("invitation", "make", river)
+    assert done.code == 130
+    assert "nothing that was acknowledged is lost" in done.err
+
+
 def test_a_damaged_ledger_is_its_own_exit_code(
     run: Run, data: Path, river: str
 ) -> None:

@@ -61,6 +61,14 @@ class TestDemo:
         monkeypatch.setattr(serving, "run_replay", refuse)
         assert run("demo", "--no-serve", "--workers", 1).code == 0
 
+    def test_it_finds_a_free_port_for_a_newcomer(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("UNDERSIGNED_BIND")
+        monkeypatch.delenv("UNDERSIGNED_BASE_URL")
+        done = run("demo", "--no-serve", "--workers", 1)
+        assert re.search(r"http://localhost:80[01][0-9]/c/uk-131215/", done.out)
+
     def test_it_refuses_a_log_that_does_not_recount(self, run: Run, data: Path) -> None:
         run("demo", "--no-serve", "--workers", 1)
         path = data / "public" / "c" / "uk-131215" / "count.json"

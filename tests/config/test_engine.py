@@ -156,6 +156,32 @@ def test_its_own_clock_publishes_by_itself(
     assert instance.net(campaign) == 1
 
 
+class TestLostPublicFiles:
+    def test_key_and_statement_are_there_again_after_a_start(
+        self, instance: Instance
+    ) -> None:
+        campaign = instance.open_campaign()
+        folder = instance.folder(campaign)
+        before = {
+            name: (folder / name).read_bytes() for name in ("log.vkey", "statement")
+        }
+        instance.stop()
+        (folder / "log.vkey").unlink()
+        (folder / "statement").write_bytes(b"")
+        instance.start()
+        assert before == {name: (folder / name).read_bytes() for name in before}
+        assert instance.audit(campaign).accepted
+
+
+class TestAnIssuerThatStopped:
+    def test_it_holds_up_no_publication(self, instance: Instance) -> None:
+        campaign = instance.open_campaign()
+        instance.sign(campaign)
+        instance.engine.services.issuer.stop()
+        instance.publish(campaign)
+        assert instance.net(campaign) == 1
+
+
 class TestLockedSecrets:
     def test_a_wrong_passphrase_is_as_good_as_none(
         self, instance: Instance, monkeypatch: pytest.MonkeyPatch

@@ -21,12 +21,14 @@ from undersigned.credentials.operations import (
     open_ticket,
     stop_issuing,
 )
+from undersigned.credentials.rsa import BlindSigner
 from undersigned.credentials.tickets import (
     TicketExpired,
     TicketNotValid,
     TicketNotYetValid,
 )
 from undersigned.kernel.batching import StoreStopped
+from undersigned.kernel.errors import StorageFailed
 
 
 def count(office: Office) -> dict[int, int]:
@@ -173,6 +175,37 @@ class TestManyAtOnce:
         others = [error for error in errors if error is not None]
         assert {type(error) for error in others} == {AlreadyIssued}
         assert count(office) == {0: 1}
+
+
+class TestAFaultInSigning:
+    def test_no_answer_leaves_and_the_retry_is_answered(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fault(_self: BlindSigner, _blinded: bytes) -> bytes:
+            raise StorageFailed("a blind signature failed its own check")
+
+        ticket, writing = office.grant(), office.write()
+        with monkeypatch.context() as patch:
+            patch.setattr(BlindSigner, "blind_sign", fault)
+            with pytest.raises(IntakeClosed):
+                office.issue(ticket, writing.prepared.request)
+        answer = office.issue(ticket, writing.prepared.request)
+        assert writing.finish(answer).authenticator
+        assert count(office) == {0: 1}
+
+
+def test_what_is_destroyed_meanwhile_issues_nothing(office: Office) -> None:
+    ticket, request = office.grant(), office.write().prepared.request
+    gate = threading.Event()
+    office.issuer.start_task(gate.wait)
+    destroying = threading.Thread(target=office.destroy)
+    destroying.start()
+    while office.issuer._queue.qsize() < 1:
+        destroying.join(0.01)
+    future = office.start_issue(ticket, request)
+    gate.set()
+    destroying.join(10)
+    assert isinstance(future.exception(10), IssuingStopped)
 
 
 class TestAfterIssuingStopped:

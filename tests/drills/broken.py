@@ -7,11 +7,13 @@ broken there.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from undersigned.credentials import operations
 from undersigned.credentials.data import TicketFacts
 from undersigned.credentials.issuance_file import IssuanceFile
 from undersigned.credentials.issuer import Issuer
@@ -71,7 +73,7 @@ def close_without_last_batch(values: Values) -> Values:
 
 def order_in_arrival(values: Values) -> Values:
     """An issuance file with a write-ahead log, which is never rebuilt."""
-    with patch.object(order.operations, "IssuanceFile", order.JournalledFile):
+    with patch.object(operations, "IssuanceFile", order.JournalledFile):
         return order_as_it_is(values)
 
 
@@ -87,16 +89,8 @@ def order_as_it_is(values: Values) -> Values:
 def unlink_with_times(values: Values) -> Values:
     """A campaign whose server keeps an access log, judged as the product is."""
     scene = unlink.Scene("broken", 4, 40, 0, None)
-    found = unlink.play(
-        {
-            "name": scene.name,
-            "rounds": scene.rounds,
-            "signers": scene.signers,
-            "tokens_before": 0,
-            "control": "times",
-            "seed": values["seed"],
-        }
-    )
+    kept = replace(scene, control="times")
+    found = unlink.play({**asdict(kept), "seed": values["seed"]})
     report = Report("unlink")
     unlink.judge(scene, found, report)
     return report.as_json()

@@ -108,7 +108,6 @@ def test_no_setting_of_the_operator_reaches_a_drill(
 
 
 def test_sizes_are_told_apart() -> None:
-    picked = [
-        Options(size, 1).pick(tiny=1, ci=2, full=3) for size in ("tiny", "ci", "full")
-    ]  # type: ignore[arg-type]  # the three sizes there are
+    sizes: tuple[Size, ...] = ("tiny", "ci", "full")
+    picked = [Options(size, 1).pick(tiny=1, ci=2, full=3) for size in sizes]
     assert picked == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""The search for canaries: it finds what a careless program leaves, and nothing else."""
+"""The search for canaries finds what a careless program leaves, and nothing else."""
 
 from __future__ import annotations
 

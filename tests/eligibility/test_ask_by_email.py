@@ -140,6 +140,17 @@ class TestTheNumberOfMails:
             instance.ask(campaign)
         assert instance.ask(other).mail.to == ASHA
 
+    def test_the_counters_memory_has_an_end(
+        self, instance: Instance, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(eligibility_desk, "MAX_COUNTED", 3)
+        for _time in range(5):
+            instance.ask(campaign)
+        for number in range(3):
+            instance.ask(campaign, f"{number}@x.example")
+        # Forgotten: a flood from many addresses must not fill the memory.
+        assert instance.ask(campaign).mail.to == ASHA
+
 
 class TestAsking:
     @pytest.mark.parametrize("address", ["", "asha", "asha@example.org\r\nBcc: x@y.z"])
@@ -212,10 +223,15 @@ class TestAFullQueue:
         ask(instance, campaign, "petra@example.org")
         with pytest.raises(MailQueueFull):
             ask(instance, campaign, MALLORY)
+        # A mail that was never queued is none of Mallory's five.
+        for _time in range(5):
+            with pytest.raises(MailQueueFull):
+                ask(instance, campaign, MALLORY)
         desk.sender = instance.mailbox
         deaf.heard.set()
         instance.mailbox.next()
         instance.mailbox.next()
+        assert instance.ask(campaign, MALLORY).mail.to == MALLORY
         assert instance.ask(campaign, "vic@example.org").mail.to == "vic@example.org"
 
 

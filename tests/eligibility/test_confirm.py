@@ -15,6 +15,7 @@ from undersigned.credentials.operations import open_ticket
 from undersigned.eligibility.operations import (
     AskExpired,
     CodeWrong,
+    ask_by_email,
     confirm_code,
     confirm_link,
     read_confirmation,
@@ -98,6 +99,24 @@ class TestTheCode:
         with pytest.raises(AskExpired):
             type_code(instance, campaign, asked)
         assert type_code(instance, campaign, instance.ask(campaign))
+
+    def test_asking_on_gives_no_more_tries_once_the_mails_are_used_up(
+        self, instance: Instance, campaign: Campaign, asked: Asked
+    ) -> None:
+        for _time in range(4):
+            instance.ask(campaign)
+        token = ask_by_email(
+            desk=instance.engine.services.desk,
+            campaign=campaign,
+            address=ASHA,
+            language="en",
+            at=instance.clock.now(),
+        )
+        sixth = Asked(token, asked.mail)
+        for code in (asked.code, "0" * 8, "\xff" * 8, ""):
+            with pytest.raises(CodeWrong):
+                type_code(instance, campaign, sixth, code)
+        assert type_code(instance, campaign, asked)
 
     def test_the_fifth_try_may_be_right(
         self, instance: Instance, campaign: Campaign, asked: Asked

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.factories.asgi import (
     Browser,
     ask_for_token,
     encode64,
+    make_behind,
     make_sign_body,
 )
 from tests.factories.instances import Instance
@@ -20,6 +23,9 @@ from tests.hot.conftest import make_browser
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel import keystore
 from undersigned.kernel.keystore import Keystore
+from undersigned.web.hot.app import HotApp
+from undersigned.web.hot.files import Files
+from undersigned.web.hot.wire import Scope
 
 PASSPHRASE = "nine lives of the river path"
 
@@ -276,6 +282,24 @@ class TestWhatIsForPeople:
         assert (answer.status, answer.body) == (299, b"Django")
         (scope,) = browser.passed_on
         assert scope["undersigned"] is instance.engine.services
+
+
+def test_what_is_no_http_is_left_to_django(instance: Instance, static: Path) -> None:
+    passed_on: list[Scope] = []
+    app = HotApp(
+        services=instance.engine.services,
+        files=Files(public=instance.environment.public, static=[static]),
+        behind=make_behind(passed_on),
+    )
+
+    async def send(_message: Any) -> None:
+        return None
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    assert [scope["type"] for scope in passed_on] == ["lifespan"]
 
 
 class TestLockedSecrets:

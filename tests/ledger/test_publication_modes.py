@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -103,14 +105,35 @@ class TestCareful:
         assert [one.signatures for one in river.publish()] == [0]
         require_accepted(river.audit())
 
-    def test_what_a_burst_leaves_over_is_a_crowd_too(
+    @pytest.mark.parametrize("pooled", [6, 7, 8, 11, 13])
+    def test_a_burst_comes_out_in_crowds_too(
+        self, river: River, pooled: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(publish, "MAX_SIGNATURES", 5)
+        river.pool(pooled)
+        done = [one.signatures for one in river.publish()]
+        # Of seven, five would fit, and leave two behind: fewer than the crowd of three.
+        assert sum(done) == pooled
+        assert all(3 <= crowd <= 5 for crowd in done)
+        assert count(river) == pooled
+
+    def test_a_burst_under_two_keys_comes_out_in_crowds_of_each(
         self, river: River, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(publish, "MAX_SIGNATURES", 5)
-        river.pool(7)
-        # Five would fit, and leave two behind, who are fewer than the crowd of three.
-        assert [one.signatures for one in river.publish()] == [4, 3]
-        assert count(river) == 7
+        river.pool(4)
+        river.pool(4, key_index=INVITATION_KEY)
+        river.pool(1, key_index=OPEN_KEY)
+        river.publish()
+        log = river.ledger.get_log(river.origin)
+        for first, last in pairwise(river.kept):
+            leaves = [entry.parse(log.read_leaf(at)) for at in range(first, last)]
+            crowd = Counter(
+                one.key_index for one in leaves if isinstance(one, entry.Signature)
+            )
+            # One of the open class hides nobody, and needs no crowd itself.
+            assert {crowd[0], crowd[INVITATION_KEY]} <= {0, 4}
+        assert count(river) == 9
 
 
 class TestDanger:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError
 
 from undersigned_verify import entry
 
@@ -14,6 +16,7 @@ from tests.factories.ledgers import (
     cut_at,
     require_accepted,
 )
+from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.operations import publish_now
 
 STEPS = [
@@ -130,6 +133,77 @@ def test_lost_public_files_are_written_again(river: River, tmp_path: Path) -> No
     river.start()
     assert river.export_to(tmp_path / "after") == before
     require_accepted(river.audit())
+
+
+@pytest.mark.parametrize("name", ["checkpoints/6", "checkpoints/9", "checkpoint"])
+def test_public_files_that_a_power_cut_emptied_are_written_again(
+    river: River, tmp_path: Path, name: str
+) -> None:
+    river.pool(3)
+    river.publish()
+    before = river.export_to(tmp_path / "before")
+    river.stop()
+    (river.public / name).write_bytes(b"")
+    river.start()
+    assert river.export_to(tmp_path / "after") == before
+    require_accepted(river.audit())
+
+
+def test_a_receipt_waits_for_the_files_of_its_publication(river: River) -> None:
+    (asha,) = river.pool(1)
+    seen: list[bytes | None] = []
+
+    def look(step: str) -> None:
+        if step in ("after-commit", "after-export"):
+            seen.append(river.find_receipt(asha))
+
+    river.restart(look)
+    publish(river)
+    assert seen[0] is None
+    assert seen[1] is not None
+
+
+def test_names_that_cannot_be_handed_on_come_with_the_next_publication(
+    river: River, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The pages database may be locked for a while; the log is not held up by it.
+    kept = river.handed_on
+
+    def fail(_records: object) -> None:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(river.ledger.sequencer, "_on_shown", fail)
+        river.submit_all([river.make_signature(shown=CANARY)])
+        with contextlib.suppress(OperationalError):
+            publish(river)
+        assert require_accepted(river.audit()).tree_size == 7
+    assert kept == []
+    river.pool(1)
+    publish(river)
+    assert [record.data for record in kept] == [CANARY]
+    assert river.failures == []
+    assert CANARY not in read_ledger(river)
+
+
+def test_an_error_nobody_foresaw_while_publishing_is_loud(
+    river: River, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By then the state in memory may be ahead of the database.
+    def fail(_size: int, _root: bytes) -> bytes:
+        raise ArithmeticError
+
+    log = river.ledger.get_log(river.origin)
+    assert log.key is not None
+    river.pool(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(log.key, "sign_checkpoint", fail)
+        with pytest.raises(StorageFailed):
+            publish(river)
+    assert len(river.failures) == 1
+    river.restart()
+    publish(river)
+    assert require_accepted(river.audit()).tree_size == 8
 
 
 def test_a_signature_in_the_pool_is_the_same_after_a_restart(river: River) -> None:

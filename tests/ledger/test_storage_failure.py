@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from undersigned_verify.count import State
+
 from tests.factories.ledgers import Pooled, River, require_accepted
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed
@@ -135,6 +137,27 @@ class TestAFailureWhilePublishing:
         (river.public / "checkpoint").rmdir()
         river.restart()
         assert require_accepted(river.audit()).tree_size == 7
+
+
+def test_a_lost_tile_stops_the_writer_loudly(river: River) -> None:
+    (asha, *_others) = river.pool(250)
+    publish(river)
+    river.pool(1)
+    publish(river)
+    index = river.index_of(asha)
+    river.restart()
+    lost = river.public / "tile" / "entries" / "000"
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(StorageFailed):
+        river.withdraw(asha)
+    assert len(river.failures) == 1
+    lost.write_bytes(content)
+    river.restart()
+    river.withdraw(asha)
+    publish(river)
+    require_accepted(river.audit())
+    assert river.ledger.get_log(river.origin).state.state_of(index) == State.WITHDRAWN
 
 
 def drop_cells(db: sqlite3.Connection) -> None:

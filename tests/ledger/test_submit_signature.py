@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.factories.ledgers import River, require_accepted
@@ -44,6 +46,23 @@ class TestASignature:
         require_accepted(river.audit())
 
 
+class TestABatch:
+    def test_new_known_and_published_ones_may_come_together(self, river: River) -> None:
+        published = river.pool(2)
+        river.publish()
+        (pooled,) = river.pool(1)
+        new = [river.make_signature() for _number in range(21)]
+        gate = threading.Event()
+        river.ledger.writer.start_task(gate.wait)
+        waiting = [
+            river.submit(one) for one in (*published, pooled, *new, new[0], *published)
+        ]
+        gate.set()
+        assert [future.exception(10) for future in waiting] == [None] * len(waiting)
+        assert [one.signatures for one in river.publish()] == [22]
+        assert require_accepted(river.audit()).tree_size == 30
+
+
 class TestAClosedPool:
     def test_it_refuses_and_keeps_what_it_had(self, river: River) -> None:
         river.pool(1)
@@ -53,6 +72,19 @@ class TestAClosedPool:
             river.submit(late).result()
         assert [one.signatures for one in river.publish()] == [1]
         require_accepted(river.audit())
+
+    def test_it_answers_again_for_what_it_has(self, river: River) -> None:
+        (published,) = river.pool(1)
+        river.publish()
+        (pooled,) = river.pool(1)
+        stop_accepting(ledger=river.ledger, origin=river.origin)
+        for one in (published, pooled):
+            river.submit(one).result()
+        late = river.make_signature()
+        waiting = [river.submit(one) for one in (late, published)]
+        assert isinstance(waiting[0].exception(), LogNotAccepting)
+        assert waiting[1].exception() is None
+        assert [one.signatures for one in river.publish()] == [1]
 
     def test_it_stays_closed_after_a_restart(self, river: River) -> None:
         late = river.make_signature()

@@ -143,6 +143,10 @@ class TestABadFile:
     def test_it_is_refused_without_rows(self, data: bytes) -> None:
         assert refuse(data)["problem"] == "no rows"
 
+    def test_a_first_row_with_a_time_is_no_heading(self) -> None:
+        found = refuse(f"{ROW},many\n".encode())
+        assert (found["line"], "no total" in str(found["problem"])) == (1, True)
+
     @pytest.mark.parametrize(
         "data",
         [

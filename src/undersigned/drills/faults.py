@@ -29,7 +29,7 @@ from undersigned_verify.audit import audit_log
 
 from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
-from undersigned.drills.crash import make_server
+from undersigned.drills.crash import SPEED, make_server
 from undersigned.drills.live import LiveServer, ServerDied, last_line, running
 from undersigned.drills.public_log import list_nonces, read_leaves
 from undersigned.drills.report import Options, Report, Values
@@ -41,6 +41,8 @@ PATH = f"c/{CAMPAIGN}"
 READS = (f"/{PATH}/checkpoint", f"/{PATH}/count.json", f"/en/{PATH}/", "/en/promises/")
 ANSWER_SECONDS = 20.0
 LOUD_SECONDS = 30.0
+# Two dozen publications of the fast clock.
+PUBLISH_SECONDS = 24.0
 STORAGE_FAILED = 8
 
 
@@ -212,17 +214,20 @@ class Instance:
             f"{len(lost)} lost; {audit.fault or 'accepted'}",
         )
 
+    def is_published(self) -> bool:
+        """Say whether everything acknowledged stands in the log."""
+        found = list_nonces(self.public, self.key.challenge_digest)
+        return {nonce for _i, nonce in found}.issuperset(self.acknowledged)
+
     def wait_for_publication(self) -> None:
         """Wait until everything acknowledged is published, or a while."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            found = {
-                nonce
-                for _i, nonce in list_nonces(self.public, self.key.challenge_digest)
-            }
-            if found.issuperset(self.acknowledged):
-                return
-            time.sleep(0.2)
+        deadline = time.monotonic() + PUBLISH_SECONDS
+        while not self.is_published() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def settle(self) -> None:
+        """Wait until the issuance file has nothing left to be written."""
+        time.sleep(2.5 * 60 / SPEED)
 
 
 @contextmanager
@@ -263,6 +268,7 @@ def _light(instance: Instance, place: str) -> None:
 
 def _fail_at_publication(instance: Instance) -> None:
     what = "fsync fails at a publication"
+    instance.settle()
     instance.sign()
     _light(instance, "fsync")
     instance.try_loud(what)
@@ -278,6 +284,14 @@ def _fail_at_issuing(instance: Instance) -> None:
     instance.try_refused(f"{what}, the request in flight", answer)
     instance.try_loud(what)
     instance.try_refused(f"{what}, the next request", instance.issue())
+    answer = instance.sign()
+    if answer.status == 200:
+        instance.wait_for_publication()
+    instance.check(
+        f"{what}: a signature is refused, or acknowledged and still published",
+        answer.status == 503 or instance.is_published(),
+        answer.said,
+    )
     answer = instance.ask_for_code()
     # Asking stores nothing; what follows it would, and must say so.
     instance.check(
@@ -291,6 +305,7 @@ def _fail_at_issuing(instance: Instance) -> None:
 
 def _fail_at_rename(instance: Instance) -> None:
     what = "rename fails at a publication"
+    instance.settle()
     instance.sign()
     _light(instance, "replace")
     instance.try_loud(what)

@@ -26,15 +26,13 @@ class Case:
     """One look at the files, and the truth that judges the guesses.
 
     ``addresses``: nullifiers of those who had a token, in no order; ``leaves``: nonces
-    of the signatures that could be theirs; ``asked``: the nullifiers in the order of
-    asking, for the attacker who saw people come, else empty.
+    of the signatures that could be theirs, as the log lists them.
     """
 
     snapshot: Snapshot
     addresses: Order
     leaves: Order
     truth: dict[bytes, bytes]
-    asked: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +88,33 @@ def _by_filling(places: list[tuple[int, bytes]]) -> Order:
     return [item for _rank, _at, item in sorted(ranked)]
 
 
-def attack(case: Case) -> dict[Hypothesis, Score]:
-    """Return what each way of pairing scores on one case."""
+def attack(
+    case: Case, *, asked: Order
+) -> tuple[dict[Hypothesis, Score], dict[Hypothesis, Score]]:
+    """Return what each way of pairing scores on one case, for two attackers.
+
+    The first has the files alone. The second also knows in which order people asked:
+    ``asked``, nullifiers.
+    """
     addresses = list(find_orders(case.addresses, case.snapshot))
-    if case.asked:
-        addresses.append(("order of asking", case.asked))
     leaves = list(find_orders(case.leaves, case.snapshot))
     # Public or not, this is how a mirror lists them.
     leaves.append(("order of the log", case.leaves))
-    scores = {}
-    for (one, order), (other, nonces) in product(addresses, leaves):
-        for way, pairs in _pair_by_rank(order, nonces):
-            scores[one, other, way] = _score(case, pairs)
+    scores = _try_orders(case, addresses, leaves)
     for name, pairs in _pair_by_nearness(case):
         scores[name, name, "each leaf with the address before it"] = _score(case, pairs)
-    return scores
+    seen = _try_orders(case, [("order of asking", asked)], leaves)
+    return scores, {**scores, **seen}
+
+
+def _try_orders(
+    case: Case, addresses: list[tuple[str, Order]], leaves: list[tuple[str, Order]]
+) -> dict[Hypothesis, Score]:
+    return {
+        (one, other, way): _score(case, pairs)
+        for (one, order), (other, nonces) in product(addresses, leaves)
+        for way, pairs in _pair_by_rank(order, nonces)
+    }
 
 
 def _pair_by_rank(addresses: Order, leaves: Order) -> Iterator[tuple[str, Pairs]]:

@@ -187,6 +187,8 @@ async def _live_through(
     for number in range(options.pick(tiny=5, ci=60, full=250)):
         await visitors.sign(link=number % 3 == 0)
     thief.take("between two publications")
+    # Something is pooled, whether or not the minute ended while they came.
+    await visitors.sign()
     await _wait_for_growth(site, report)
     thief.take("after a publication")
     report.say("erasing, withdrawing")
@@ -215,7 +217,10 @@ async def _be_early_in_interval() -> None:
 async def _wait_for_growth(site: NetSite, report: Report) -> None:
     report.say("waiting for the minute's publication")
     before = (await get(site, f"/{PATH}/checkpoint")).body
+    deadline = time.monotonic() + 3 * INTERVAL
     while (await get(site, f"/{PATH}/checkpoint")).body == before:
+        if time.monotonic() > deadline:
+            raise RuntimeError("nothing was published for three minutes")
         await asyncio.sleep(0.2)
     # Shown records follow the checkpoint, and the issuance file is settled then.
     await asyncio.sleep(2)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -63,25 +63,53 @@ class Scene:
 
 
 def run(values: Values) -> Values:
-    """Run the drill."""
+    """Run the drill.
+
+    Three standard deviations are passed by chance once in some three hundred looks.
+    A scene that passes them is played again with other people, and both together are
+    held against the same bar for both: luck does not come twice, a leak does.
+    """
     options, report = Options(**values), Report("unlink")
     for scene in _list_scenes(options):
         report.say(f"{scene.name}: {scene.signers} signers x {scene.rounds} rounds")
-        with make_folder(durable=False) as folder:
-            found = run_isolated(
-                "undersigned.drills.unlink:play",
-                {
-                    "name": scene.name,
-                    "rounds": scene.rounds,
-                    "signers": scene.signers,
-                    "tokens_before": scene.tokens_before,
-                    "control": scene.control,
-                    "seed": options.seed,
-                },
-                folder=folder,
+        found = _play_in_child(scene, options.seed)
+        if scene.control is None and _is_beyond(found):
+            report.say(
+                f"{scene.name}: beyond the bound; the same number of rounds again"
             )
+            found = _add_up(found, _play_in_child(scene, options.seed + 1))
+            report.figures[f"{scene.name}: played twice"] = True
         judge(scene, found, report)
     return report.as_json()
+
+
+def _play_in_child(scene: Scene, seed: int) -> Values:
+    with make_folder(durable=False) as folder:
+        return run_isolated(
+            "undersigned.drills.unlink:play",
+            {**asdict(scene), "seed": seed},
+            folder=folder,
+        )
+
+
+def _is_beyond(found: Values) -> bool:
+    return any(
+        score["right"] > guess_bound(score["expected"])
+        for name, score in found["scores"].items()
+        if _is_promised(*name.split(", "))
+    )
+
+
+def _is_promised(who: str, moment: str) -> bool:
+    return who == THIEF or moment == AFTER
+
+
+def _add_up(one: Values, other: Values) -> Values:
+    scores = {
+        name: asdict(Score(**score) + Score(**other["scores"][name]))
+        for name, score in one["scores"].items()
+    }
+    return {"scores": scores, "chosen": one["chosen"]}
 
 
 def _list_scenes(options: Options) -> list[Scene]:
@@ -118,7 +146,7 @@ def judge(scene: Scene, found: Values, report: Report) -> None:
             }
             if scene.control is not None:
                 _judge_control(name, score, said, report)
-            elif who == THIEF or moment == AFTER:
+            elif _is_promised(who, moment):
                 report.check(
                     f"{name}: no better than one in the crowd",
                     score.right <= bound,
@@ -139,7 +167,7 @@ def _judge_control(name: str, score: Score, said: str, report: Report) -> None:
 def play(values: Values) -> Values:
     """Run one scene's campaign and attack it; return scores by attacker and moment."""
     rng = random.Random(f"{values['seed']} {values['name']}")
-    scene = Scene(**{name: values[name] for name in Scene.__dataclass_fields__})
+    scene = Scene(**{field.name: values[field.name] for field in fields(Scene)})
     scores: dict[str, list[dict[Hypothesis, Score]]] = {}
     with break_product(scene.control), open_stage(at=_begin()) as stage:
         campaign = stage.open_campaign(
@@ -156,38 +184,19 @@ def play(values: Values) -> Values:
                 rng, label=f"r{number}", count=scene.signers, begin=begin, span=INTERVAL
             )
             looks = _live_through(stage, actors, crowd, rng, campaign.path, scene)
-            for moment, case in looks:
-                for who in (THIEF, WATCHER):
-                    seen = scores.setdefault(f"{who}, {moment}", [])
-                    seen.append(attack(_as_seen_by(who, case, rng)))
-    results = {name: train_and_test(found) for name, found in scores.items()}
+            for moment, case, asked in looks:
+                found = attack(case, asked=asked)
+                for who, score in zip((THIEF, WATCHER), found, strict=True):
+                    scores.setdefault(f"{who}, {moment}", []).append(score)
+    results = {name: train_and_test(seen) for name, seen in scores.items()}
     return {
-        "scores": {
-            name: {
-                "right": score.right,
-                "guesses": score.guesses,
-                "expected": score.expected,
-            }
-            for name, (score, _chosen) in results.items()
-        },
+        "scores": {name: asdict(score) for name, (score, _chosen) in results.items()},
         "chosen": {name: chosen for name, (_score, chosen) in results.items()},
     }
 
 
 def _begin() -> datetime:
     return round_down(START, seconds=3600)
-
-
-def _as_seen_by(who: str, case: Case, rng: random.Random) -> Case:
-    addresses = list(case.addresses)
-    rng.shuffle(addresses)
-    return Case(
-        snapshot=case.snapshot,
-        addresses=addresses,
-        leaves=case.leaves,
-        truth=case.truth,
-        asked=case.asked if who == WATCHER else [],
-    )
 
 
 def _live_through(
@@ -197,7 +206,7 @@ def _live_through(
     rng: random.Random,
     path: str,
     scene: Scene,
-) -> Iterator[tuple[str, Case]]:
+) -> Iterator[tuple[str, Case, list[bytes]]]:
     """Play one interval; yield the look in its middle and the one after it."""
     data = stage.engine.environment.data
     folder = stage.engine.environment.public / path
@@ -208,7 +217,7 @@ def _live_through(
         if scene.control == "times" and step != "ask":
             _note_time(data, at, person.nullifier if step == "issue" else person.nonce)
         if number == moment:
-            yield BETWEEN, _look(data, crowd, _list_pooled(crowd, rng))
+            yield BETWEEN, *_look(data, crowd, _list_pooled(crowd, rng), rng)
     stage.clock.set(crowd.people[0].times["ask"].replace(minute=0, second=0) + INTERVAL)
     stage.engine.tick(stage.clock.now())
     leaves = [
@@ -216,7 +225,7 @@ def _live_through(
     ]
     if len(leaves) != len(crowd.people):
         raise RuntimeError(f"{len(leaves)} leaves for {len(crowd.people)} signers")
-    yield AFTER, _look(data, crowd, leaves)
+    yield AFTER, *_look(data, crowd, leaves, rng)
 
 
 def _list_pooled(crowd: Crowd, rng: random.Random) -> list[bytes]:
@@ -225,15 +234,19 @@ def _list_pooled(crowd: Crowd, rng: random.Random) -> list[bytes]:
     return pooled
 
 
-def _look(data: Path, crowd: Crowd, leaves: list[bytes]) -> Case:
+def _look(
+    data: Path, crowd: Crowd, leaves: list[bytes], rng: random.Random
+) -> tuple[Case, list[bytes]]:
+    """Return the files with the truth about them, and the order of asking."""
     known = [person for person in crowd.people if person.nonce]
-    return Case(
+    asked = [person.nullifier for person in known]
+    case = Case(
         snapshot=copy_raw(data),
-        addresses=[person.nullifier for person in known],
+        addresses=rng.sample(asked, len(asked)),
         leaves=leaves,
         truth={person.nullifier: person.nonce for person in known},
-        asked=[person.nullifier for person in known],
     )
+    return case, asked
 
 
 def copy_raw(data: Path) -> Snapshot:
@@ -288,7 +301,7 @@ def break_product(control: str | None) -> Iterator[None]:
                 patch.object(operations, "IssuanceFile", JournalledFile)
             )
             stack.enter_context(
-                patch.object(Sequencer, "_truncate_journal", partial(_keep_journal))
+                patch.object(Sequencer, "truncate_journal", partial(_keep_journal))
             )
         yield
 
