@@ -5,12 +5,8 @@ guides teach: the campaign is fetched by its address and must be open, the JSON 
 validated by a form, the token is checked, the row is written by ``get_or_create``
 inside one transaction with synchronous=FULL, so that the same body again gets the same
 answer, and a promise is signed. The middleware is what ``startproject`` writes;
-gunicorn runs two sync workers. Nothing is slowed down on purpose: the keys are loaded once, and
-no template, session or login is touched.
-
-``ORDINARY_DATA``: folder of its database. ``ORDINARY_SPKI``, ``ORDINARY_CHALLENGE``:
-issuer key and challenge digest in hex, put into the campaign's row by
-``python -m bench._ordinary``.
+gunicorn runs two sync workers. Nothing is slowed down on purpose: the keys are loaded
+once, and no template, session or login is touched.
 """
 
 from __future__ import annotations
