@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import stat
@@ -89,6 +90,23 @@ class TestRebuilding:
         file.close()
         mode = (tmp_path / "river.sqlite3").stat().st_mode
         assert stat.S_IMODE(mode) == 0o600
+
+    @pytest.mark.parametrize("step", ["replace", "fsync", "fstat"])
+    def test_one_that_failed_leaves_a_whole_file(
+        self, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_arguments: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        file = fill(tmp_path / "river.sqlite3", ROWS)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, fail)
+            with pytest.raises(StorageFailed):
+                file.rebuild()
+        file.close()
+        again = IssuanceFile(tmp_path / "river.sqlite3")
+        assert all(again.find(row[0]) == row[1:] for row in ROWS)
+        again.close()
 
     def test_one_that_was_cut_off_leaves_the_old_file(self, tmp_path: Path) -> None:
         path = tmp_path / "river.sqlite3"

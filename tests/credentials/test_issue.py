@@ -196,8 +196,14 @@ class TestAFaultInSigning:
 
 def test_what_is_destroyed_meanwhile_issues_nothing(office: Office) -> None:
     ticket, request = office.grant(), office.write().prepared.request
-    gate = threading.Event()
-    office.issuer.start_task(gate.wait)
+    started, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        assert gate.wait(10)
+
+    office.issuer.start_task(hold)
+    assert started.wait(10)
     destroying = threading.Thread(target=office.destroy)
     destroying.start()
     while office.issuer._queue.qsize() < 1:

@@ -134,7 +134,7 @@ class Ledger:
             try:
                 seed = self.keystore.get(notes.key_name(settings.path))
                 key = LogKey(settings.origin, seed)
-            except (KeyMissing, KeysLocked):
+            except (KeyMissing, KeysLocked, ValueError):
                 # Weak or missing keys: intake stays closed, reads stay up.
                 key = None
         return OpenLog(log_id=log_id, settings=settings, public=self.public, key=key)
