@@ -18,6 +18,7 @@ from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
 from undersigned.config.engine import Engine
 from undersigned.kernel.errors import Unavailable
+from undersigned.web.hot.protocol import make_protocol
 
 log = logging.getLogger("undersigned.server")
 
@@ -75,10 +76,11 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     """
     environment = engine.environment
     listener = _bind(environment.bind_host, environment.bind_port)
+    front = make_app(engine)
     config = uvicorn.Config(
-        make_app(engine),
+        front,
         loop="uvloop",
-        http="httptools",
+        http=make_protocol(front),
         lifespan="off",
         # An access log would be a list of signers' addresses and times.
         access_log=False,

@@ -68,11 +68,14 @@ class BatchThread(Generic[Item]):
         self._queue: queue.SimpleQueue[_Single[Item] | _Task | None]
         self._queue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        # Asked for each item, so a flag and not the thread itself.
+        self._is_running = False
         self._stopped = False
         self.failure: BaseException | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._is_running = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,7 +101,7 @@ class BatchThread(Generic[Item]):
     @property
     def is_taking(self) -> bool:
         """Whether new items and tasks are taken."""
-        return self.failure is None and not self._stopped and self._thread.is_alive()
+        return self._is_running and not self._stopped and self.failure is None
 
     def put(self, item: Item) -> None:
         """Queue one item; a thread that has stopped refuses it at once."""

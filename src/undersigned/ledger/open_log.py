@@ -68,6 +68,8 @@ class OpenLog:
         self.unwritten: dict[tuple[int, int], bytes] = {}
         # Sizes whose partial tiles are still in files, oldest first.
         self.recent_sizes: list[int] = []
+        # By when what is pooled in an interval (counted since 1970) is published.
+        self.publish_by: tuple[int, datetime] | None = None
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     @property

@@ -117,8 +117,13 @@ def make_promise(*, log: OpenLog, nonce: bytes, at: datetime) -> tuple[bytes, da
     """
     if log.key is None:
         raise SigningKeyMissing()
-    publish_by = make_publish_by(settings=log.settings, at=at)
-    return log.key.sign_promise(nonce, publish_by), publish_by
+    # The same for everybody in an interval, so it is worked out once in each.
+    interval = int(at.timestamp()) // log.settings.interval_seconds
+    known = log.publish_by
+    if known is None or known[0] != interval:
+        known = interval, make_publish_by(settings=log.settings, at=at)
+        log.publish_by = known
+    return log.key.sign_promise(nonce, known[1]), known[1]
 
 
 def make_publish_by(*, settings: LogSettings, at: datetime) -> datetime:

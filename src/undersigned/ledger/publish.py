@@ -15,6 +15,7 @@ Runs on the writer thread. Numbered as the crash drill kills it:
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from undersigned.ledger import export
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
+
+_logger = logging.getLogger("undersigned.ledger")
 
 # One checkpoint takes at most this many signatures; what is left follows at once in a
 # checkpoint of its own. Bounds the memory of a publication after a burst.
@@ -125,6 +128,7 @@ class Sequencer:
                 self._at_step("choose")
                 batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
                 if not batch:
+                    self._hand_on(log)
                     return done
                 done.append(self._publish_batch(log, batch, at=at))
                 if not batch.more:
@@ -427,12 +431,23 @@ class Sequencer:
         ).fetchall()
         if not rows:
             return
-        self._on_shown(
-            [
-                ShownRecord(log.origin, nonce, index, stance, data)
-                for nonce, index, stance, data in rows
-            ]
-        )
+        try:
+            self._on_shown(
+                [
+                    ShownRecord(log.origin, nonce, index, stance, data)
+                    for nonce, index, stance, data in rows
+                ]
+            )
+        except Exception as error:  # noqa: BLE001 - whatever ails the pages database
+            # The log is published by now and owes nothing to that database. The rows
+            # stay here and are handed on at the next tick or start; its text could
+            # quote what a signer wrote, so only the kind of error is told.
+            _logger.error(
+                "%s: names and comments wait to be shown: %s",
+                log.origin,
+                type(error).__name__,
+            )
+            return
         try:
             self._begin()
             self._db.execute("DELETE FROM shown WHERE log=?", (log.log_id,))

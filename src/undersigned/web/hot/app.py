@@ -34,11 +34,11 @@ class HotApp:
         behind: ASGIApp,
         prefix_static: str = "static/",
     ) -> None:
-        self._services = services
+        self.services = services
         self._files = files
         self._behind = behind
         self._prefix_static = prefix_static
-        self._signing = SigningPaths(services)
+        self.signing = SigningPaths(services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -66,18 +66,18 @@ class HotApp:
         except ClientGone:
             return
         if not taken:
-            scope["undersigned"] = self._services
+            scope["undersigned"] = self.services
             await self._behind(scope, receive, send)
 
     async def _handle_campaign(
         self, path: str, scope: Scope, receive: Receive, send: Send
     ) -> bool:
         base, _slash, action = path.rpartition("/")
-        if self._signing.takes(action):
-            book_entry = self._services.book.find(base)
+        if self.signing.takes(action):
+            book_entry = self.services.book.find(base)
             if book_entry is None:
                 raise NothingHere()
-            await self._signing.handle(action, book_entry, scope, receive, send)
+            await self.signing.handle(action, book_entry, scope, receive, send)
             return True
         if is_log_file(path):
             await self._files.send_log_file(scope, send, path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
@@ -29,7 +30,6 @@ from undersigned.web.hot.wire import (
     Scope,
     Send,
     answer,
-    find_header,
     read_body,
     require_media_type,
 )
@@ -88,14 +88,48 @@ _sign_decoder = msgspec.json.Decoder(SignBody)
 _nonce_decoder = msgspec.json.Decoder(NonceBody)
 _withdraw_decoder = msgspec.json.Decoder(WithdrawBody)
 _promise_encoder = msgspec.json.Encoder()
-_JSON = (b"content-type", b"application/json")
+
+ISSUE_MEDIA = b"application/private-token-request"
+SIGN_MEDIA = b"application/json"
+_JSON = (b"content-type", SIGN_MEDIA)
+ISSUED_HEADERS = [(b"content-type", b"application/private-token-response"), NO_STORE]
+SIGNED_HEADERS = [_JSON, NO_STORE]
+
+# Called once, on the event loop, with the answer's body or with what refused it.
+Done: TypeAlias = Callable[[bytes | BaseException], None]
+
+
+def _settle(future: asyncio.Future[bytes], result: bytes | BaseException) -> None:
+    if future.done():
+        # The client went away meanwhile, and its task with it.
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def find_ticket(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the ticket in ``Authorization: Ticket …``. Raises TicketMissing."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _space, ticket = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "ticket" and ticket.strip():
+                return ticket.strip()
+            break
+    raise TicketMissing()
+
+
+# To the alphabet that binascii knows; its own "+" and "/" are none of base64url's.
+_ALPHABET = bytes.maketrans(b"-_+/", b"+/  ")
 
 
 def decode_base64url(text: str, *, member: str, length: int) -> bytes:
     """Return the bytes of unpadded base64url. Raises SignatureMalformed."""
     try:
-        data = base64.b64decode(
-            text + "=" * (-len(text) % 4), altchars=b"-_", validate=True
+        data = binascii.a2b_base64(
+            text.encode("ascii").translate(_ALPHABET) + b"=" * (-len(text) % 4),
+            strict_mode=True,
         )
     except (binascii.Error, ValueError):
         raise SignatureMalformed(member=member) from None
@@ -172,73 +206,67 @@ class SigningPaths:
     async def _issue(
         self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        require_media_type(scope, b"application/private-token-request")
-        scheme, _space, ticket = (
-            (find_header(scope, b"authorization") or b"")
-            .decode("latin-1")
-            .partition(" ")
-        )
-        if scheme.lower() != "ticket" or not ticket:
-            raise TicketMissing()
+        require_media_type(scope, ISSUE_MEDIA)
+        ticket = find_ticket(scope["headers"])
         body = await read_body(scope, receive, limit=ISSUE_LIMIT_BYTES)
-        loop = asyncio.get_running_loop()
-        bridge = self._get_bridge(loop)
-        future: asyncio.Future[bytes] = loop.create_future()
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.start_issue(book_entry, ticket, body, partial(_settle, answered))
+        await answer(send, 200, await answered, ISSUED_HEADERS)
 
-        def settle(result: bytes | UndersignedError) -> None:
-            if future.done():
-                return
-            if isinstance(result, UndersignedError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+    def start_issue(
+        self, book_entry: BookEntry, ticket: str, body: bytes, done: Done
+    ) -> None:
+        """Answer a TokenRequest: ``done`` is called on the running loop, later.
 
+        Raises what ``credentials.operations.issue`` raises.
+        """
+        bridge = self._get_bridge(asyncio.get_running_loop())
         issue(
             issuer=self._services.issuer,
             origin=book_entry.campaign.origin,
-            ticket=ticket.strip(),
+            ticket=ticket,
             request=body,
             at=self._services.clock.now(),
-            done=lambda result: bridge.call(lambda: settle(result)),
-        )
-        signed = await future
-        await answer(
-            send,
-            200,
-            signed,
-            [(b"content-type", b"application/private-token-response"), NO_STORE],
+            done=lambda result: bridge.call(lambda: done(result)),
         )
 
     async def _sign(
         self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        require_media_type(scope, b"application/json")
+        require_media_type(scope, SIGN_MEDIA)
         body = await read_body(scope, receive, limit=SIGN_LIMIT_BYTES)
-        request = parse_sign_body(body)
-        loop = asyncio.get_running_loop()
-        bridge = self._get_bridge(loop)
-        durable: asyncio.Future[None] = loop.create_future()
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.start_sign(book_entry, body, partial(_settle, answered))
+        await answer(send, 200, await answered, SIGNED_HEADERS)
 
-        def settle(error: BaseException | None) -> None:
-            if durable.done():
-                return
-            if error is not None:
-                durable.set_exception(error)
-            else:
-                durable.set_result(None)
+    def start_sign(self, book_entry: BookEntry, body: bytes, done: Done) -> None:
+        """Take a signature: ``done`` is called on the running loop once it is durable.
 
+        It receives the promise's JSON, or why there is none. Raises BodyNotValid and
+        what ``signatures.operations.redeem`` raises.
+        """
+        bridge = self._get_bridge(asyncio.get_running_loop())
         nonce = redeem(
             book=self._services.book,
             book_entry=book_entry,
-            request=request,
-            done=lambda error: bridge.call(lambda: settle(error)),
+            request=parse_sign_body(body),
+            done=lambda error: bridge.call(lambda: promise(error)),
         )
-        await durable
+
+        def promise(error: BaseException | None) -> None:
+            if error is None:
+                try:
+                    done(self._make_promise(book_entry, nonce))
+                    return
+                except UndersignedError as missing:
+                    error = missing
+            done(error)
+
+    def _make_promise(self, book_entry: BookEntry, nonce: bytes) -> bytes:
         pooled = make_pooled(
             book_entry=book_entry, nonce=nonce, at=self._services.clock.now()
         )
-        data = _promise_encoder.encode(PromiseAnswer(pooled.promise.decode()))
-        await answer(send, 200, data, [_JSON, NO_STORE])
+        return _promise_encoder.encode(PromiseAnswer(pooled.promise.decode()))
 
     async def _receipt(
         self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send

@@ -1,0 +1,288 @@
+"""The short way for issue and sign answers as the long way does, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories.asgi import JSON, Browser, make_behind, make_sign_body
+from tests.factories.instances import Instance
+from tests.factories.wire import Wire, make_request, serve
+from undersigned.campaigns.data import Campaign
+from undersigned.ledger.queries import count_pooled
+from undersigned.web.hot.app import HotApp
+from undersigned.web.hot.files import Files
+
+REQUEST = "application/private-token-request"
+
+
+@pytest.fixture
+def wire(instance: Instance, campaign: Campaign, static: Path) -> Iterator[Wire]:
+    browser = Browser(app=make_behind([]))
+    front = HotApp(
+        services=instance.engine.services,
+        files=Files(public=instance.environment.public, static=[static]),
+        behind=make_behind(browser.passed_on),
+    )
+    with serve(front) as found:
+        yield found
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
+
+
+@pytest.fixture
+def good(instance: Instance, campaign: Campaign) -> bytes:
+    """Asha's signature, ready to be sent."""
+    _writing, request = instance.make_signature(campaign)
+    return encode(make_sign_body(request))
+
+
+def sign(campaign: Campaign, body: bytes, **more: Any) -> bytes:
+    more.setdefault("content_type", JSON)
+    return make_request("POST", f"/{campaign.path}/sign", body, **more)
+
+
+def count_waiting(instance: Instance, campaign: Campaign) -> int:
+    ledger = instance.engine.services.ledger
+    return sum(count_pooled(ledger=ledger, origin=campaign.origin).values())
+
+
+class TestTheShortWay:
+    def test_a_signature_takes_it_and_is_counted(
+        self, instance: Instance, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        (answer,) = wire.ask(sign(campaign, good))
+        assert answer.status == 200
+        assert wire.taken == [f"/{campaign.path}/sign"]
+        promise = answer.json()["promise"]
+        assert promise.startswith(f"undersigned promise v1\n{campaign.origin}\n")
+        instance.publish(campaign)
+        assert instance.net(campaign) == 1
+        assert instance.audit(campaign).accepted
+
+    def test_a_token_takes_it(
+        self, instance: Instance, campaign: Campaign, wire: Wire
+    ) -> None:
+        writing, ticket = instance.write(campaign), instance.get_ticket(campaign)
+        headers: dict[str, Any] = {
+            "content_type": REQUEST,
+            "authorization": f"Ticket {ticket}",
+        }
+        path = f"/{campaign.path}/issue"
+        plain = make_request("POST", path, writing.prepared.request, **headers)
+        chunked = make_request(
+            "POST", path, writing.prepared.request, chunked=True, **headers
+        )
+        short, long = wire.ask(plain, chunked)
+        assert wire.taken == [path]
+        # The same ticket and request: the same bytes again, whichever way.
+        assert (short.status, short.body) == (200, long.body)
+        assert short.headers == long.headers
+        writing.finish(short.body)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"\xff\xfe",
+            b"[]",
+            b"{}",
+            b'{"key_index":0}',
+            b" " * 16_384,
+            b"[" * 16_000,
+        ],
+        ids=["empty", "cut", "no-utf8", "list", "bare", "part", "blank", "deep"],
+    )
+    def test_a_bad_body_is_refused_alike(
+        self,
+        instance: Instance,
+        campaign: Campaign,
+        wire: Wire,
+        good: bytes,
+        body: bytes,
+    ) -> None:
+        short, long = wire.ask(sign(campaign, body), sign(campaign, body, chunked=True))
+        assert len(wire.taken) == 1
+        assert (short.status, short.headers, short.body) == (
+            long.status,
+            long.headers,
+            long.body,
+        )
+        assert short.problem()[0] == 400
+        assert count_waiting(instance, campaign) == 0
+        assert wire.ask(sign(campaign, good))[0].status == 200
+
+    def test_a_changed_signature_is_refused_alike(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        for change in ({"r": "A" * 43}, {"stance": 9}, {"key_index": 77}, {"salt": ""}):
+            body = encode({**json.loads(good), **change})
+            short, long = wire.ask(
+                sign(campaign, body), sign(campaign, body, chunked=True)
+            )
+            assert (short.status, short.headers, short.body) == (
+                long.status,
+                long.headers,
+                long.body,
+            )
+            assert short.problem()[0] == 400
+
+    def test_a_bad_ticket_is_refused_alike(
+        self, campaign: Campaign, wire: Wire
+    ) -> None:
+        path = f"/{campaign.path}/issue"
+        for given in (None, "Basic x", "Ticket ", "Ticket \xe9", "Ticket AAAA"):
+            headers: dict[str, Any] = {"content_type": REQUEST}
+            if given is not None:
+                headers["authorization"] = given
+            short, long = wire.ask(
+                make_request("POST", path, bytes(259), **headers),
+                make_request("POST", path, bytes(259), chunked=True, **headers),
+            )
+            assert short.problem() == long.problem()
+            assert short.headers == long.headers
+
+    def test_intake_that_is_closed_says_so(
+        self, instance: Instance, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        instance.engine.services.ledger.writer.stop()
+        (answer,) = wire.ask(sign(campaign, good))
+        assert answer.problem() == (503, "intake-closed")
+        assert int(answer.headers["retry-after"]) > 0
+
+    def test_a_fault_nobody_foresaw_is_answered(
+        self,
+        campaign: Campaign,
+        wire: Wire,
+        good: bytes,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def fail(_body: bytes) -> None:
+            raise ArithmeticError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("undersigned.web.hot.sign.parse_sign_body", fail)
+            (answer,) = wire.ask(sign(campaign, good))
+        assert answer.status == 500
+        assert answer.headers["connection"] == "close"
+        assert "ArithmeticError" in caplog.text
+        assert wire.ask(sign(campaign, good))[0].status == 200
+
+
+class TestTheLongWay:
+    """Whatever is unusual takes it, and is answered as before."""
+
+    @pytest.mark.parametrize(
+        "more, status",
+        [
+            ({"content_type": f"{JSON}; charset=utf-8"}, 200),
+            ({"content_type": "text/plain"}, 415),
+            ({"content_length": "16385"}, 413),
+            ({"chunked": True}, 200),
+        ],
+        ids=["charset", "media", "length", "chunked"],
+    )
+    def test_an_unusual_header(
+        self,
+        campaign: Campaign,
+        wire: Wire,
+        good: bytes,
+        more: dict[str, Any],
+        status: int,
+    ) -> None:
+        (answer,) = wire.ask(sign(campaign, good, **more))
+        assert answer.status == status
+        assert wire.taken == []
+
+    def test_who_expects_to_be_told_to_go_on(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        with wire.connect() as connection:
+            whole = sign(campaign, good, expect="100-continue")
+            head, _blank, body = whole.partition(b"\r\n\r\n")
+            connection.send(head + b"\r\n\r\n")
+            assert connection.read().status == 100
+            connection.send(body)
+            assert connection.read().status == 200
+
+    def test_another_method_or_address(self, campaign: Campaign, wire: Wire) -> None:
+        got, nowhere = wire.ask(
+            make_request("GET", f"/{campaign.path}/sign", b"", content_type=JSON),
+            make_request("POST", "/c/nowhere/sign", b"{}", content_type=JSON),
+        )
+        assert got.problem() == (405, "method-not-taken")
+        assert nowhere.problem() == (404, "nothing-here")
+        assert wire.taken == []
+
+
+class TestAConnection:
+    def test_requests_in_a_row_are_answered_in_their_order(
+        self, instance: Instance, campaign: Campaign, wire: Wire
+    ) -> None:
+        bodies = [
+            encode(make_sign_body(instance.make_signature(campaign, address)[1]))
+            for address in ("asha@example.org", "omar@example.org", "vic@example.org")
+        ]
+        log_file = make_request("GET", f"/{campaign.path}/count.json", b"")
+        answers = wire.ask(
+            *(sign(campaign, body) for body in bodies), log_file, sign(campaign, b"{}")
+        )
+        assert [answer.status for answer in answers] == [200, 200, 200, 200, 400]
+        nonces = [answer.json()["promise"].split("\n")[2] for answer in answers[:3]]
+        assert len(set(nonces)) == 3
+        assert answers[3].json()["origin"] == campaign.origin
+        assert count_waiting(instance, campaign) == 3
+
+    def test_a_body_may_come_slowly(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        whole = sign(campaign, good)
+        with wire.connect() as connection:
+            for at in range(0, len(whole), 97):
+                connection.send(whole[at : at + 97])
+            assert connection.read().status == 200
+            connection.send(whole)
+            assert connection.read().status == 200
+        assert len(wire.taken) == 2
+
+    def test_who_hangs_up_before_the_end_signs_nothing(
+        self, instance: Instance, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        with wire.connect() as connection:
+            connection.send(sign(campaign, good)[:-1])
+        assert wire.ask(sign(campaign, b"{}"))[0].status == 400
+        assert count_waiting(instance, campaign) == 0
+
+    def test_who_hangs_up_after_it_has_signed(
+        self, instance: Instance, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        # The promise is lost, the signature is not: the same body gets it again.
+        with wire.connect() as connection:
+            connection.send(sign(campaign, good))
+        assert wire.ask(sign(campaign, good))[0].status == 200
+        assert count_waiting(instance, campaign) == 1
+
+    @pytest.mark.parametrize("body", [b"{}", None], ids=["refused", "taken"])
+    def test_it_is_closed_when_asked_for(
+        self, campaign: Campaign, wire: Wire, good: bytes, body: bytes | None
+    ) -> None:
+        with wire.connect() as connection:
+            connection.send(sign(campaign, body or good, connection="close"))
+            answer = connection.read()
+            assert answer.headers["connection"] == "close"
+            assert connection.read().status == 0
+
+    def test_an_old_client_is_answered(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        old = sign(campaign, good).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+        assert wire.ask(old)[0].status == 200
+        assert wire.taken == []
