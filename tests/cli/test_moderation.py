@@ -14,6 +14,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.factories.instances import Instance, Signed
 from tests.factories.signers import show
+from undersigned.audit.models import AuditEntry
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.queries import get_any_campaign
 from undersigned.kernel.ids import CampaignId
@@ -253,11 +254,13 @@ class TestWhatSignersShow:
         done = run("shown", "erase", number)
         assert (done.code, done.out) == (0, "erased\n")
         assert list_shown(origin=campaign.origin).rows == ()
-        assert run("shown", "erase", number).code == 1
+        assert run("shown", "erase", number, "--json").error() == (4, "nothing-shown")
+        trail = [entry.kind for entry in AuditEntry.objects.order_by("number")]
+        assert trail[-1] == "ShownErased"
 
     def test_an_unknown_number_says_so(self, run: Run, river: str) -> None:
         for verb in ("release", "erase"):
-            assert run("shown", verb, "00" * 32).code == 1
+            assert run("shown", verb, "00" * 32).code == 4
             assert run("shown", verb, "Mallory", "--json").error() == (
                 3,
                 "proposal-not-valid",

@@ -55,7 +55,7 @@ from undersigned.signatures.operations.remove import (
     announce_approver,
     approve_proposal,
     propose_removal,
-    submit_removal,
+    submit_removals,
 )
 from undersigned.signatures.operations.withdraw import withdraw_signature
 from undersigned.signatures.queries import (
@@ -461,9 +461,9 @@ class Instance:
 
     def submit(self, proposal: RemovalProposal) -> None:
         """Hand a removal in."""
-        submit_removal(
+        submit_removals(
             actor=OMAR_ACTS,
             ledger=self.engine.services.ledger,
-            proposal=proposal,
+            proposals=[proposal],
             at=self.clock.now(),
         )

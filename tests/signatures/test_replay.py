@@ -331,7 +331,7 @@ class TestARefusal:
         running.close()  # type: ignore[attr-defined]  # a generator
         for number in range(3):
             instance.sign(campaign, f"{number}-{OMAR}")
-        assert "more than" in self.refuse(instance, campaign, series)
+        assert "somebody signed" in self.refuse(instance, campaign, series)
         totals = instance.audit(campaign).totals
         assert totals is not None
         assert totals["removals"] == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 
 from undersigned_verify import entry, token
 
@@ -14,16 +15,21 @@ from tests.factories.cast import ASHA
 from tests.factories.instances import Instance, Signed
 from tests.factories.ledgers import PowerCut, cut_at
 from tests.factories.signers import Shown, show
+from undersigned.audit.models import AuditEntry
 from undersigned.campaigns.data import Campaign
+from undersigned.kernel.actor import OPERATOR
+from undersigned.ledger.operations import close_log
 from undersigned.safety.text import PersonalDataFound, TextNotClean, TextTooLong
 from undersigned.signatures.data import Shown as ShownRow
 from undersigned.signatures.models import ShownRecord
+from undersigned.signatures.operations import withdraw
 from undersigned.signatures.operations.redeem import (
     NamesNotShown,
     SignatureMalformed,
     SignRequest,
 )
 from undersigned.signatures.operations.withdraw import (
+    NothingShown,
     NotTheSigner,
     erase_shown,
     erase_shown_by_operator,
@@ -129,6 +135,10 @@ class TestAShownName:
         assert read(instance.open_campaign()) == []
 
 
+def release(instance: Instance, nonce: bytes) -> None:
+    release_comment(actor=OPERATOR, nonce=nonce, at=instance.clock.now())
+
+
 class TestAComment:
     def test_it_is_shown_once_a_person_has_read_it(
         self, instance: Instance, campaign: Campaign
@@ -138,7 +148,7 @@ class TestAComment:
         assert read(campaign)[0].comment is None
         waiting = list_comments_to_read(origin=campaign.origin)
         assert waiting == [(signed.nonce.hex(), "We drink it.")]
-        assert release_comment(nonce=signed.nonce)
+        release(instance, signed.nonce)
         assert read(campaign)[0].comment == "We drink it."
         assert list_comments_to_read(origin=campaign.origin) == []
 
@@ -147,8 +157,9 @@ class TestAComment:
     ) -> None:
         signed = instance.sign(campaign, shown=show(name="Asha"))
         instance.publish(campaign)
-        assert not release_comment(nonce=signed.nonce)
-        assert not release_comment(nonce=bytes(32))
+        for nonce in (signed.nonce, bytes(32)):
+            with pytest.raises(NothingShown):
+                release(instance, nonce)
         assert list_comments_to_read(origin=campaign.origin) == []
 
 
@@ -289,6 +300,11 @@ def read_pages(instance: Instance) -> bytes:
     )
 
 
+def read_ledger_files(instance: Instance) -> bytes:
+    """Return every byte of the ledger's database, journals included."""
+    return b"".join(path.read_bytes() for path in instance.data.glob("ledger.sqlite3*"))
+
+
 class TestErasing:
     @pytest.fixture
     def signed(self, instance: Instance, campaign: Campaign) -> Signed:
@@ -324,9 +340,68 @@ class TestErasing:
     def test_the_operator_can_once(
         self, instance: Instance, campaign: Campaign, signed: Signed
     ) -> None:
-        assert erase_shown_by_operator(nonce=signed.nonce)
-        assert not erase_shown_by_operator(nonce=signed.nonce)
+        def erase_by_operator() -> None:
+            erase_shown_by_operator(
+                actor=OPERATOR, nonce=signed.nonce, at=instance.clock.now()
+            )
+
+        erase_by_operator()
+        with pytest.raises(NothingShown):
+            erase_by_operator()
         assert read(campaign) == []
+        kinds = [entry.kind for entry in AuditEntry.objects.order_by("number")]
+        assert kinds[-1] == "ShownErased"
+
+    def test_it_can_be_before_the_signature_is_published(
+        self, instance: Instance, campaign: Campaign
+    ) -> None:
+        pooled = instance.sign(campaign, shown=ASHAS)
+        with pytest.raises(NotTheSigner):
+            erase(instance, campaign, pooled.nonce, bytes(32))
+        erase(instance, campaign, pooled.nonce, pooled.w)
+        assert b"Asha of the river path" not in read_ledger_files(instance)
+        instance.publish(campaign)
+        assert read(campaign) == []
+        assert instance.net(campaign) == 1
+
+    def test_it_can_be_after_the_close(
+        self, instance: Instance, campaign: Campaign, signed: Signed
+    ) -> None:
+        close_log(
+            ledger=instance.engine.services.ledger,
+            origin=campaign.origin,
+            reason="closed-by-organiser",
+            at=instance.clock.now(),
+        )
+        erase(instance, campaign, signed.nonce, signed.w)
+        assert read(campaign) == []
+        assert instance.audit(campaign).accepted
+
+    @pytest.mark.parametrize("act", ["erase", "withdraw"])
+    def test_it_is_made_up_for_when_the_pages_database_is_locked(
+        self,
+        instance: Instance,
+        campaign: Campaign,
+        signed: Signed,
+        act: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(_nonces: list[bytes]) -> int:
+            raise OperationalError("database is locked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(withdraw, "erase_shown_records", fail)
+            if act == "erase":
+                erase(instance, campaign, signed.nonce, signed.w)
+            else:
+                instance.withdraw(campaign, signed)
+        assert len(read(campaign)) == 1
+        instance.restart()
+        assert read(campaign) == []
+        assert instance.net(campaign) == 1
+        instance.publish(campaign)
+        assert instance.net(campaign) == (1 if act == "erase" else 0)
+        assert instance.engine.failures == []
 
     def test_it_stays_erased_over_a_restart(
         self, instance: Instance, campaign: Campaign, signed: Signed

@@ -160,8 +160,12 @@ def _read_draft(table: dict[str, Any]) -> CampaignDraft:
         organiser_contact=_line(
             _text(organiser, "contact", limit=200), "organiser.contact"
         ),
-        replay=_replay(table),
+        replay=_replay(table, mode),
     )
+
+
+# Nobody waits that long; and days are added to it.
+_LAST_YEAR = 2199
 
 
 def _id(table: dict[str, Any]) -> str | None:
@@ -195,6 +199,8 @@ def _closes_on(table: dict[str, Any], mode: PublicationMode) -> date | None:
         return None
     if not isinstance(value, date) or hasattr(value, "hour"):
         raise _fail("closes_on", "must be a day, such as 2027-03-31 without quotes")
+    if value.year > _LAST_YEAR:
+        raise _fail("closes_on", f"must not be later than {_LAST_YEAR}")
     return value
 
 
@@ -290,9 +296,12 @@ def _statement(
     return rules.make_statement(parts=parts, offices=list(offices))
 
 
-def _replay(table: dict[str, Any]) -> ReplayNote | None:
+def _replay(table: dict[str, Any], mode: PublicationMode) -> ReplayNote | None:
     if "replay" not in table:
         return None
+    if mode is not PublicationMode.STANDARD:
+        # A replay publishes at each point of its series, crowd or no crowd.
+        raise _fail("replay", "is possible in standard mode only")
     row = _table(table, "replay")
     return ReplayNote(
         title=_require_text(row, "title", limit=200, field="replay.title"),

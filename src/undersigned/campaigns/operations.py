@@ -242,7 +242,11 @@ def begin_closing(
     if not _REASON.fullmatch(reason):
         # Now, and not when the close leaf is written: by then nothing could mend it.
         raise ReasonNotValid(reason=reason[:80])
+    # Up to the minute: nobody's hour is shorter than it was said to be.
     minute = round_down(at, seconds=60)
+    if retries and minute < at:
+        minute += timedelta(minutes=1)
+    retries_until = minute + retries
     with transaction.atomic():
         campaign = get_any_campaign(campaign_id=campaign_id)
         changed = CampaignRow.objects.filter(
@@ -253,8 +257,8 @@ def begin_closing(
         Closing.objects.create(
             campaign_id=campaign_id,
             reason=reason,
-            retries_until=minute + retries,
-            redeem_until=minute + retries + redeem_grace,
+            retries_until=retries_until,
+            redeem_until=retries_until + redeem_grace,
         )
         record_act(
             actor=actor,
@@ -280,16 +284,25 @@ def record_keys_destroyed(
 
 
 def finish_closing(*, actor: Actor, campaign_id: CampaignId, at: datetime) -> None:
-    """Note that the log is closed. Raises CampaignNotInState."""
+    """Note that the log is closed; nothing happens if that is noted already.
+
+    Raises CampaignNotInState when closing was never begun.
+    """
     with transaction.atomic():
         changed = CampaignRow.objects.filter(
             id=campaign_id, state=CampaignState.CLOSING
         ).update(state=CampaignState.CLOSED)
-        if changed != 1:
-            raise CampaignNotInState(campaign=campaign_id)
-        record_act(
-            actor=actor, kind="CampaignClosed", data={"campaign": campaign_id}, at=at
-        )
+        if changed:
+            record_act(
+                actor=actor,
+                kind="CampaignClosed",
+                data={"campaign": campaign_id},
+                at=at,
+            )
+            return
+        state = get_any_campaign(campaign_id=campaign_id).state
+        if state is not CampaignState.CLOSED:
+            raise CampaignNotInState(campaign=campaign_id, state=str(state))
 
 
 def record_replay_point(

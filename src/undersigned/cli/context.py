@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from undersigned.campaigns.data import Campaign
+from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published
 from undersigned.web.shared.services import Services
@@ -54,6 +55,10 @@ class RunningEngine(Protocol):
 
     def tick(self, at: datetime) -> list[Published]:
         """Do what time asks for."""
+        ...
+
+    def advance_closing(self, campaign_id: CampaignId, at: datetime) -> None:
+        """Take one campaign's closing as far as its clocks allow."""
         ...
 
     def settle_issuance(self, origin: str, at: datetime) -> None:

@@ -28,7 +28,7 @@ from undersigned.signatures.operations.remove import (
     announce_approver,
     parse_proposal,
     publish_record,
-    submit_removal,
+    submit_removals,
 )
 from undersigned.signatures.replay import DemoApprover, replay_series
 from undersigned.signatures.series import parse_series
@@ -79,7 +79,7 @@ def close_job(engine: RunningEngine, values: Values) -> Steps:
         retries=RETRIES if retries is None else timedelta(minutes=retries),
         redeem_grace=REDEEM_GRACE if grace is None else timedelta(minutes=grace),
     )
-    engine.tick(at)
+    engine.advance_closing(campaign_id, at)
     campaign = get_any_campaign(campaign_id=campaign_id)
     return {"id": campaign.id, "state": str(campaign.state)}
 
@@ -125,16 +125,15 @@ def approver_job(engine: RunningEngine, values: Values) -> Steps:
 def removal_job(engine: RunningEngine, values: Values) -> Steps:
     """Hand in approved removals."""
     services = engine.services
-    for text in values["proposals"]:
-        proposal = parse_proposal(text)
-        submit_removal(
-            actor=OPERATOR,
-            ledger=services.ledger,
-            proposal=proposal,
-            at=services.clock.now(),
-        )
-        yield {"doing": f"handed in {len(proposal.targets)} ranges"}
-    return {"submitted": len(values["proposals"])}
+    proposals = [parse_proposal(text) for text in values["proposals"]]
+    yield {"doing": f"handing in {sum(len(one.targets) for one in proposals)} ranges"}
+    submit_removals(
+        actor=OPERATOR,
+        ledger=services.ledger,
+        proposals=proposals,
+        at=services.clock.now(),
+    )
+    return {"submitted": len(proposals)}
 
 
 def record_job(engine: RunningEngine, values: Values) -> Steps:

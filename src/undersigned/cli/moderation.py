@@ -14,9 +14,13 @@ from undersigned.cli.approver_keys import create_key_file, read_key_file
 from undersigned.cli.context import Context
 from undersigned.cli.control import run_job
 from undersigned.cli.output import make_reporter, print_result
+from undersigned.kernel.actor import OPERATOR
+from undersigned.kernel.clock import SystemClock
+from undersigned.kernel.durable import write_durable
 from undersigned.kernel.ids import CampaignId
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
+    RemovalProposal,
     approve_proposal,
     encode_proposal,
     parse_proposal,
@@ -73,15 +77,26 @@ def approve(arguments: argparse.Namespace, context: Context) -> int:
     key = read_key_file(Path(arguments.key_file))
     for name in arguments.proposal:
         path = Path(name)
+        proposal = parse_proposal(_read(path))
+        # What is signed is said before it is signed.
+        print(f"{path}: {_describe(proposal)}", file=sys.stderr)
         approved = approve_proposal(
-            proposal=parse_proposal(_read(path)),
-            approver_id=key.id,
-            secret_key=key.secret_key,
+            proposal=proposal, approver_id=key.id, secret_key=key.secret_key
         )
-        path.write_text(encode_proposal(approved), encoding="utf-8")
+        # Whole or not at all: the other approval stands in this file too.
+        write_durable(path, encode_proposal(approved).encode(), mode=0o644)
     values = {"approver": key.id, "proposals": arguments.proposal}
     print_result(arguments, values, f"approved by {key.id}")
     return 0
+
+
+def _describe(proposal: RemovalProposal) -> str:
+    count = sum(last - first + 1 for first, last in proposal.targets)
+    first, last = proposal.targets[0][0], proposal.targets[-1][1]
+    return (
+        f"{count} signatures of {proposal.origin} (leaves {first} to {last}), reason "
+        f"{proposal.reason}, case {proposal.case_sha256}"
+    )
 
 
 def parse_targets(text: str) -> list[tuple[int, int]]:
@@ -164,15 +179,19 @@ def _nonce(text: str) -> bytes:
 
 def release_shown(arguments: argparse.Namespace, context: Context) -> int:
     """Show a comment that a person has read."""
-    done = release_comment(nonce=_nonce(arguments.nonce))
-    print_result(arguments, {"released": done}, "shown" if done else "no such comment")
-    return 0 if done else 1
+    release_comment(
+        actor=OPERATOR, nonce=_nonce(arguments.nonce), at=SystemClock().now()
+    )
+    print_result(arguments, {"released": True}, "shown")
+    return 0
 
 
 def erase_shown(arguments: argparse.Namespace, context: Context) -> int:
     """Erase what is shown beside a signature; the count stays."""
-    done = erase_shown_by_operator(nonce=_nonce(arguments.nonce))
-    print_result(arguments, {"erased": done}, "erased" if done else "nothing is shown")
-    if done and not arguments.json:
+    erase_shown_by_operator(
+        actor=OPERATOR, nonce=_nonce(arguments.nonce), at=SystemClock().now()
+    )
+    print_result(arguments, {"erased": True}, "erased")
+    if not arguments.json:
         print("Copies that others made are not reached.", file=sys.stderr)
-    return 0 if done else 1
+    return 0

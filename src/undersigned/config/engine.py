@@ -21,7 +21,10 @@ from typing import ClassVar
 from django.db import connection
 
 from undersigned.campaigns.data import Campaign, CampaignState
-from undersigned.campaigns.queries import find_closing, list_all_campaigns
+from undersigned.campaigns.queries import (
+    find_closing,
+    list_all_campaigns,
+)
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
 from undersigned.credentials.issuer import Issuer
@@ -30,6 +33,7 @@ from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import make_private_folder
 from undersigned.kernel.errors import Conflict
+from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import KeysLocked, Keystore
 from undersigned.ledger.data import Published
 from undersigned.ledger.ledger import Ledger
@@ -37,10 +41,12 @@ from undersigned.ledger.operations import publish_due, restore_fixed_files
 from undersigned.safety.intake import Intake
 from undersigned.signatures.book import SigningBook
 from undersigned.signatures.operations.close import (
+    advance_closing,
     advance_closings,
     close_due_campaigns,
 )
 from undersigned.signatures.operations.shown import keep_shown_records
+from undersigned.signatures.operations.withdraw import erase_shown_records
 from undersigned.web.mail.confirmation import make_renderer
 from undersigned.web.shared.services import InstanceFacts, Services
 
@@ -81,6 +87,8 @@ class Engine:
     stopping: threading.Event = field(default_factory=threading.Event)
     # The minute in which issuance files were last left without order.
     settled_at: datetime | None = None
+    # The clock ticks on one thread, and a command may close a campaign on another.
+    _ticking: threading.Lock = field(default_factory=threading.Lock)
 
     def enter_campaign(self, campaign: Campaign) -> None:
         """Make an opened campaign known to the signing path."""
@@ -89,18 +97,35 @@ class Engine:
     def tick(self, at: datetime) -> list[Published]:
         """Do what time asks for: publications, closing days, closings."""
         services = self.services
-        published = publish_due(ledger=services.ledger, at=at)
-        minute = round_down(at, seconds=60)
-        if minute != self.settled_at:
-            self.settled_at = minute
-            for origin in list(services.issuer.versions):
-                self.settle_issuance(origin, at)
-        close_due_campaigns(issuer=services.issuer, at=at)
-        advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
-        return published
+        with self._ticking:
+            published = publish_due(
+                ledger=services.ledger,
+                at=at,
+                on_tick=lambda origin: self.settle_issuance(origin, at),
+            )
+            minute = round_down(at, seconds=60)
+            if minute != self.settled_at:
+                self.settled_at = minute
+                services.issuer.rebuild_changed()
+            close_due_campaigns(issuer=services.issuer, at=at)
+            advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
+            return published
+
+    def advance_closing(self, campaign_id: CampaignId, at: datetime) -> None:
+        """Take one campaign's closing as far as its clocks allow."""
+        services = self.services
+        with self._ticking:
+            closing = find_closing(campaign_id=campaign_id)
+            if closing is not None:
+                advance_closing(
+                    ledger=services.ledger,
+                    issuer=services.issuer,
+                    closing=closing,
+                    at=at,
+                )
 
     def settle_issuance(self, origin: str, at: datetime) -> None:
-        """Leave no order of requests in the issuance file."""
+        """Leave no order of requests in the issuance file, and no time but a tick's."""
         today = int(at.timestamp()) // DAY_SECONDS
         self.services.issuer.rebuild_after_publication(origin, today=today)
 
@@ -178,6 +203,7 @@ def _make_engine(
         public=environment.public,
         keystore=keystore,
         on_shown=keep_shown_records,
+        on_erased=erase_shown_records,
         on_failure=on_failure,
         at_step=at_step,
     )

@@ -15,7 +15,7 @@ from undersigned.signatures.operations.remove import (
     announce_approver,
     approve_proposal,
     propose_removal,
-    submit_removal,
+    submit_removals,
 )
 
 
@@ -51,9 +51,9 @@ def remove(
         proposal = approve_proposal(
             proposal=proposal, approver_id=approver.id, secret_key=approver.private
         )
-    submit_removal(
+    submit_removals(
         actor=OPERATOR,
         ledger=stage.engine.services.ledger,
-        proposal=proposal,
+        proposals=[proposal],
         at=stage.clock.now(),
     )

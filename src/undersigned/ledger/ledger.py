@@ -45,7 +45,8 @@ class Ledger:
     """All logs of one data directory.
 
     ``public``: root of the static files. ``on_shown`` receives shown records of
-    published signatures; it must be idempotent by nonce, and durable when it returns.
+    published signatures, ``on_erased`` the nonces of records to erase; both must be
+    idempotent by nonce, and durable when they return.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Ledger:
         public: Path,
         keystore: Keystore | None,
         on_shown: Callable[[list[ShownRecord]], None] = _ignore,
+        on_erased: Callable[[list[bytes]], object] = _ignore,
         on_published: Callable[[Published], None] = _ignore,
         on_failure: Callable[[BaseException], None] = _ignore,
         at_step: Callable[[str], None] = _ignore,
@@ -82,6 +84,7 @@ class Ledger:
             connection,
             self.high_water,
             on_shown=on_shown,
+            on_erased=on_erased,
             on_published=on_published,
             at_step=at_step,
         )

@@ -103,7 +103,7 @@ def submit_signature(
 
     A nonce that is pooled or published already is no error: the same body was sent
     again, and gets an equivalent answer. ``done`` may receive LogNotAccepting or
-    LedgerStopped.
+    StoreStopped.
     """
     ledger.writer.submit(log, pooled, done)
 
@@ -139,32 +139,38 @@ def make_publish_by(*, settings: LogSettings, at: datetime) -> datetime:
     return tick + 2 * span + DAY
 
 
-def submit_control(*, ledger: Ledger, origin: str, leaf: bytes) -> None:
-    """Pool one control leaf for the next publication.
+def submit_controls(*, ledger: Ledger, origin: str, leaves: list[bytes]) -> None:
+    """Pool control leaves for the next publication: all of them or none.
 
-    Raises LeafRefused when it would not apply now. It is checked again when it is
+    Raises LeafRefused when one would not apply now. Each is checked again when it is
     published, and dropped then if something published meanwhile made it void.
     """
 
     def pool() -> None:
         log = ledger.get_log(origin)
-        try:
-            parsed = entry.parse(leaf)
-            log.state.check(parsed)
-        except Fault as fault:
-            raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
-        if isinstance(parsed, (entry.Header, entry.Signature, entry.Close)):
-            # These have ways of their own into a log, with rules of their own.
-            raise LeafRefused(fault="not-a-control-leaf")
+        for leaf in leaves:
+            try:
+                parsed = entry.parse(leaf)
+                log.state.check(parsed)
+            except Fault as fault:
+                raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
+            if isinstance(parsed, (entry.Header, entry.Signature, entry.Close)):
+                # These have ways of their own into a log, with rules of their own.
+                raise LeafRefused(fault="not-a-control-leaf")
         db = ledger.writer.connection
         db.execute("BEGIN IMMEDIATE")
-        db.execute(
+        db.executemany(
             "INSERT OR IGNORE INTO control VALUES (?, ?, ?)",
-            (log.log_id, merkle.leaf_hash(leaf), leaf),
+            [(log.log_id, merkle.leaf_hash(leaf), leaf) for leaf in leaves],
         )
         db.execute("COMMIT")
 
     ledger.writer.run(pool)
+
+
+def submit_control(*, ledger: Ledger, origin: str, leaf: bytes) -> None:
+    """Pool one control leaf; see ``submit_controls``."""
+    submit_controls(ledger=ledger, origin=origin, leaves=[leaf])
 
 
 def start_withdrawal(
@@ -172,53 +178,90 @@ def start_withdrawal(
 ) -> Future[None]:
     """Pool a withdrawal, by nonce; it is published after its target.
 
-    The future's errors: WithdrawalNotAllowed, LogNotAccepting, LedgerStopped. The
-    same request again is accepted again.
+    What is shown beside it is erased with it. The future's errors:
+    WithdrawalNotAllowed, LogNotAccepting, StoreStopped. The same request again is
+    accepted again.
     """
 
     def pool() -> None:
         log = ledger.get_log(origin)
         if log.is_closed:
             raise LogNotAccepting(origin=origin)
-        db = ledger.writer.connection
-        row = db.execute(
-            "SELECT leaf FROM inbox WHERE log=? AND nonce=?", (log.log_id, nonce)
-        ).fetchone()
-        if len(w) != 32:
-            raise WithdrawalNotAllowed()
-        if row is not None:
-            leaf = row[0]
-        else:
-            found = db.execute(
-                "SELECT idx FROM nonce WHERE log=? AND nonce=?", (log.log_id, nonce)
-            ).fetchone()
-            if found is None:
-                raise WithdrawalNotAllowed()
-            leaf = log.read_leaf(found[0])
-            withdrawal = entry.Withdrawal(target=found[0], w=w)
+        index = _require_signer(ledger, log, nonce, w)
+        if index is not None:
             try:
-                log.state.check(withdrawal)
+                log.state.check(entry.Withdrawal(target=index, w=w))
             except Fault as fault:
                 raise WithdrawalNotAllowed(fault=fault.code) from fault
-        signature = entry.parse(leaf)
-        if (
-            not isinstance(signature, entry.Signature)
-            or token.withdraw_hash(w) != signature.withdraw_hash
-        ):
-            raise WithdrawalNotAllowed()
+        db = ledger.writer.connection
         db.execute("BEGIN IMMEDIATE")
         db.execute(
             "INSERT OR IGNORE INTO withdrawal VALUES (?, ?, ?)",
             (log.log_id, nonce, w),
         )
-        # What was to be shown beside it is not shown after all, wherever it waits.
-        db.execute(
-            "UPDATE inbox SET shown=NULL WHERE log=? AND nonce=?", (log.log_id, nonce)
-        )
-        db.execute("DELETE FROM shown WHERE log=? AND nonce=?", (log.log_id, nonce))
+        _erase_shown(ledger, log, nonce)
         db.execute("COMMIT")
 
     return ledger.writer.start_task(pool)
+
+
+def _require_signer(ledger: Ledger, log: OpenLog, nonce: bytes, w: bytes) -> int | None:
+    """Return the index of a signature that ``w`` opens; None while it is pooled."""
+    db, key = ledger.writer.connection, (log.log_id, nonce)
+    index: int | None = None
+    row = db.execute("SELECT leaf FROM inbox WHERE log=? AND nonce=?", key).fetchone()
+    if row is not None:
+        leaf = row[0]
+    else:
+        found = db.execute(
+            "SELECT idx FROM nonce WHERE log=? AND nonce=?", key
+        ).fetchone()
+        if found is None:
+            raise WithdrawalNotAllowed()
+        index = int(found[0])
+        leaf = log.read_leaf(index)
+    signature = entry.parse(leaf)
+    if (
+        len(w) != 32
+        or not isinstance(signature, entry.Signature)
+        or token.withdraw_hash(w) != signature.withdraw_hash
+    ):
+        raise WithdrawalNotAllowed()
+    return index
+
+
+def _erase_shown(ledger: Ledger, log: OpenLog, nonce: bytes) -> None:
+    """Show nothing beside a signature, wherever it waits; within a transaction.
+
+    What the pages database holds already, whoever asked erases there next; the row in
+    ``erasure`` sees to it at the next tick or start, whatever became of them.
+    """
+    db, key = ledger.writer.connection, (log.log_id, nonce)
+    db.execute("UPDATE inbox SET shown=NULL WHERE log=? AND nonce=?", key)
+    db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
+    db.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?)", key)
+
+
+def start_erasure(
+    *, ledger: Ledger, origin: str, nonce: bytes, w: bytes | None
+) -> Future[None]:
+    """Let nothing be shown beside a signature that stays, pooled or published.
+
+    ``w`` None: the operator erases, who needs no secret. Also after the close: it
+    changes no leaf. The future's errors: WithdrawalNotAllowed, StoreStopped.
+    """
+
+    def erase() -> None:
+        log = ledger.get_log(origin)
+        if w is not None:
+            _require_signer(ledger, log, nonce, w)
+        db = ledger.writer.connection
+        db.execute("BEGIN IMMEDIATE")
+        _erase_shown(ledger, log, nonce)
+        db.execute("COMMIT")
+        ledger.sequencer.truncate_journal()
+
+    return ledger.writer.start_task(erase)
 
 
 def restore_fixed_files(*, ledger: Ledger, origin: str, statement: bytes) -> None:
@@ -237,14 +280,25 @@ def restore_fixed_files(*, ledger: Ledger, origin: str, statement: bytes) -> Non
     export.write_fixed(log, statement=statement if signed and not whole else None)
 
 
-def publish_due(*, ledger: Ledger, at: datetime) -> list[Published]:
-    """Publish every log whose clock has ticked. Raises StorageFailed."""
+def publish_due(
+    *,
+    ledger: Ledger,
+    at: datetime,
+    on_tick: Callable[[str], None] = lambda _origin: None,
+) -> list[Published]:
+    """Publish every log whose clock has ticked. Raises StorageFailed.
+
+    ``on_tick`` is told each origin after its turn, also where nothing was published.
+    """
     done: list[Published] = []
     for log, tick in ledger.list_due(at):
         if log.key is not None:
             done += ledger.writer.run(partial(ledger.sequencer.publish, log, at=tick))
             # Also where nothing could be published: the pool's order stands in there.
             ledger.writer.run(ledger.sequencer.truncate_journal)
+        else:
+            ledger.writer.run(partial(ledger.sequencer.hand_on, log))
+        on_tick(log.origin)
     return done
 
 

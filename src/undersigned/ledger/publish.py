@@ -94,6 +94,7 @@ class Sequencer:
         high_water: HighWater,
         *,
         on_shown: Callable[[list[ShownRecord]], None],
+        on_erased: Callable[[list[bytes]], object],
         on_published: Callable[[Published], None],
         at_step: Step = lambda _name: None,
     ) -> None:
@@ -101,6 +102,7 @@ class Sequencer:
         self._db = connection
         self._high_water = high_water
         self._on_shown = on_shown
+        self._on_erased = on_erased
         self._on_published = on_published
         self._at_step = at_step
         self._full_on_disk: dict[int, list[tuple[int, int]]] = {}
@@ -128,7 +130,7 @@ class Sequencer:
                 self._at_step("choose")
                 batch = self._choose(log, at=at, ignore_crowd=ignore_crowd)
                 if not batch:
-                    self._hand_on(log)
+                    self.hand_on(log)
                     return done
                 done.append(self._publish_batch(log, batch, at=at))
                 if not batch.more:
@@ -307,7 +309,7 @@ class Sequencer:
         self._at_step("after-mark")
         self._export(log, note=note, net=net, tick=tick)
         self._at_step("after-export")
-        self._hand_on(log)
+        self.hand_on(log)
         published = self._published(log, batch)
         self._on_published(published)
         self._at_step("after-hand-on")
@@ -402,6 +404,14 @@ class Sequencer:
         self._stored_cells[log.log_id] = fresh
 
     def _forget_refused(self, log: OpenLog, batch: _Batch) -> None:
+        for leaf in batch.refused:
+            # Whoever handed it in was told that it was taken. What it says stays out
+            # of the message: it may hold a withdrawal's secret.
+            _logger.warning(
+                "%s: a %s handed in before does not apply any more; not published",
+                log.origin,
+                type(entry.parse(leaf)).__name__,
+            )
         self._db.executemany(
             "DELETE FROM control WHERE log=? AND leaf_hash=?",
             [(log.log_id, merkle.leaf_hash(leaf)) for leaf in batch.refused],
@@ -425,32 +435,41 @@ class Sequencer:
             del log.unwritten[level, n]
         self._full_on_disk.setdefault(log.log_id, []).extend(full)
 
-    def _hand_on(self, log: OpenLog) -> None:
-        rows = self._db.execute(
+    def hand_on(self, log: OpenLog) -> None:
+        """Give the pages database what is to be shown, and what no longer is.
+
+        Whatever ails that database, the log is published by then and owes it nothing:
+        the rows stay here and go at the next tick or start. Raises StorageFailed when
+        the ledger's own file fails.
+        """
+        shown = self._db.execute(
             "SELECT nonce, idx, stance, data FROM shown WHERE log=?", (log.log_id,)
         ).fetchall()
-        if not rows:
+        erased = self._db.execute(
+            "SELECT nonce FROM erasure WHERE log=?", (log.log_id,)
+        ).fetchall()
+        if not shown and not erased:
             return
         try:
-            self._on_shown(
-                [
-                    ShownRecord(log.origin, nonce, index, stance, data)
-                    for nonce, index, stance, data in rows
-                ]
-            )
-        except Exception as error:  # noqa: BLE001 - whatever ails the pages database
-            # The log is published by now and owes nothing to that database. The rows
-            # stay here and are handed on at the next tick or start; its text could
-            # quote what a signer wrote, so only the kind of error is told.
+            if shown:
+                self._on_shown([ShownRecord(log.origin, *row) for row in shown])
+            if erased:
+                self._on_erased([nonce for (nonce,) in erased])
+        except Exception as error:  # noqa: BLE001 - any failure of the other database
+            # Its text could quote what a signer wrote: only its kind is told.
             _logger.error(
-                "%s: names and comments wait to be shown: %s",
+                "%s: what signers show or erased waits for the pages database: %s",
                 log.origin,
                 type(error).__name__,
             )
             return
         try:
             self._begin()
-            self._db.execute("DELETE FROM shown WHERE log=?", (log.log_id,))
+            for table in ("shown", "erasure"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE log=?",  # noqa: S608 - two fixed names
+                    (log.log_id,),
+                )
             self._commit()
             self.truncate_journal()
         except sqlite3.Error as error:
@@ -465,7 +484,7 @@ class Sequencer:
         for key in full:
             del log.unwritten[key]
         self._full_on_disk[log.log_id] = full
-        self._hand_on(log)
+        self.hand_on(log)
 
     def _begin(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
@@ -475,4 +494,11 @@ class Sequencer:
 
     def truncate_journal(self) -> None:
         """Empty the write-ahead log: it holds the order in which requests came."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy, _pages, _moved = self._db.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        ).fetchone()
+        if busy:
+            _logger.warning(
+                "somebody else reads the ledger's database: its journal, which holds "
+                "the order of signing, is emptied at the next tick only"
+            )

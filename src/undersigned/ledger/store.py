@@ -70,6 +70,10 @@ CREATE TABLE IF NOT EXISTS shown (
     log INTEGER NOT NULL, nonce BLOB NOT NULL, idx INTEGER NOT NULL,
     stance INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (log, nonce)
 ) WITHOUT ROWID;
+-- Nonces whose shown record must leave the pages database: withdrawn, or erased.
+CREATE TABLE IF NOT EXISTS erasure (
+    log INTEGER NOT NULL, nonce BLOB NOT NULL, PRIMARY KEY (log, nonce)
+) WITHOUT ROWID;
 """
 
 BUNDLE_LEVEL = -1

@@ -44,7 +44,7 @@ from undersigned.signatures.operations.remove import (
     announce_approver,
     approve_proposal,
     propose_removal,
-    submit_removal,
+    submit_removals,
 )
 from undersigned.signatures.queries import get_key
 from undersigned.signatures.series import Series, SeriesPoint
@@ -248,6 +248,7 @@ class _Runner:
             if missing > 0:
                 yield self._progress(number, signed)
                 return
+            self._require_own(number)
             if self._net > point.total:
                 self._remove(number, point)
             record_replay_point(
@@ -286,11 +287,21 @@ class _Runner:
                 )
         self._publish(at)
 
+    def _require_own(self, number: int) -> None:
+        """Go no further once somebody else has signed among the replayed ones.
+
+        Their signature would be counted as one of the series, and could be among
+        those that a fall removes. It is not ours to remove.
+        """
+        signatures = int(self._entry.log.state.totals()["signatures"])
+        if signatures != sum(self._rises[: number + 1]):
+            raise ReplayNotPossible(
+                problem="somebody signed here before the series had ended"
+            )
+
     def _remove(self, number: int, point: SeriesPoint) -> None:
         """Bring the count down to the series by removal leaves, two approvals each."""
         if number == 0 or self._series.points[number - 1].total <= point.total:
-            # The series does not fall here, so the surplus is somebody's own
-            # signature. It is not ours to remove.
             raise ReplayNotPossible(problem="the log counts more than the series")
         before = self._series.points[number - 1]
         case = (
@@ -303,20 +314,18 @@ class _Runner:
             reason=REASON,
             case_sha256=hashlib.sha256(case.encode()).hexdigest(),
         )
-        for proposal in proposals:
-            approved = proposal
-            for approver in self._approvers:
-                approved = approve_proposal(
-                    proposal=approved,
+        for approver in self._approvers:
+            proposals = [
+                approve_proposal(
+                    proposal=proposal,
                     approver_id=approver.id,
                     secret_key=approver.secret_key,
                 )
-            submit_removal(
-                actor=OPERATOR,
-                ledger=self._book.ledger,
-                proposal=approved,
-                at=self._at,
-            )
+                for proposal in proposals
+            ]
+        submit_removals(
+            actor=OPERATOR, ledger=self._book.ledger, proposals=proposals, at=self._at
+        )
         self._publish(point.at)
         if self._net != point.total:
             raise ReplayNotPossible(problem="a removal was not taken by the log")

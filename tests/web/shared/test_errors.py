@@ -27,6 +27,7 @@ OPERATORS_ONLY = {
     "reason-not-valid",
     "record-not-lost",
     "replay-running",
+    "nothing-shown",
     "proposal-not-valid",
     "replay-not-possible",
     "rolled-back",

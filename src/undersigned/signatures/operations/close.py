@@ -46,10 +46,6 @@ def advance_closings(*, ledger: Ledger, issuer: Issuer, at: datetime) -> None:
     publish what is pooled, then the close leaf. A crash between two steps, or between
     a step and its note, repeats a step that changes nothing the second time.
     """
-    if issuer.keystore is None:
-        # Locked: nothing can be signed, and nothing is said to be destroyed that is
-        # not. The clocks have run out already when the passphrase comes.
-        return
     errors: list[UndersignedError] = []
     for closing in list_closings():
         try:
@@ -65,6 +61,10 @@ def advance_closing(
     *, ledger: Ledger, issuer: Issuer, closing: Closing, at: datetime
 ) -> None:
     """Take one closing as far as its clocks allow."""
+    if issuer.keystore is None:
+        # Locked: nothing can be signed, and nothing is said to be destroyed that is
+        # not. The clocks have run out already when the passphrase comes.
+        return
     campaign = get_any_campaign(campaign_id=closing.campaign_id)
     if at >= closing.retries_until and not closing.keys_destroyed:
         destroy_version(issuer=issuer, origin=campaign.origin, path=campaign.path)

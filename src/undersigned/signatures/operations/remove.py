@@ -23,7 +23,11 @@ from undersigned.campaigns.data import Campaign
 from undersigned.kernel.actor import Actor
 from undersigned.kernel.errors import Refused
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.operations import LeafRefused, submit_control
+from undersigned.ledger.operations import (
+    LeafRefused,
+    submit_control,
+    submit_controls,
+)
 
 _REASON = re.compile(r"[a-z][a-z0-9-]{1,60}")
 _APPROVER_ID = re.compile(r"[a-z0-9][a-z0-9-]{1,40}")
@@ -159,34 +163,39 @@ def parse_proposal(text: str) -> RemovalProposal:
                 (str(one["id"]), str(one["signature"])) for one in value["approvals"]
             ),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProposalNotValid(problem=f"unreadable: {error}") from error
 
 
-def submit_removal(
-    *, actor: Actor, ledger: Ledger, proposal: RemovalProposal, at: datetime
+def submit_removals(
+    *, actor: Actor, ledger: Ledger, proposals: list[RemovalProposal], at: datetime
 ) -> None:
-    """Hand a removal with its two approvals to the next publication.
+    """Hand removals, each with its two approvals, to the next publication.
 
-    Raises LeafRefused when the rules do not allow it (approvals, targets), LogNotFound,
-    StoreStopped.
+    All of them or none: what is one decision may be cut into several leaves. Raises
+    ProposalNotValid unless all are of one log, LeafRefused when the rules do not allow
+    one (approvals, targets), LogNotFound, StoreStopped.
     """
+    origins = {proposal.origin for proposal in proposals}
+    if len(origins) != 1:
+        raise ProposalNotValid(problem="these are proposals for different logs")
     try:
-        leaf = entry.encode(proposal.make_entry())
+        leaves = [entry.encode(proposal.make_entry()) for proposal in proposals]
     except Fault as fault:
         raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
-    submit_control(ledger=ledger, origin=proposal.origin, leaf=leaf)
-    record_act(
-        actor=actor,
-        kind="RemovalSubmitted",
-        data={
-            "origin": proposal.origin,
-            "reason": proposal.reason,
-            "case_sha256": proposal.case_sha256,
-            "approvers": [name for name, _signature in proposal.approvals],
-        },
-        at=at,
-    )
+    submit_controls(ledger=ledger, origin=origins.pop(), leaves=leaves)
+    for proposal in proposals:
+        record_act(
+            actor=actor,
+            kind="RemovalSubmitted",
+            data={
+                "origin": proposal.origin,
+                "reason": proposal.reason,
+                "case_sha256": proposal.case_sha256,
+                "approvers": [name for name, _signature in proposal.approvals],
+            },
+            at=at,
+        )
 
 
 def announce_approver(

@@ -1,25 +1,42 @@
-"""Withdrawing a signature, and erasing what was shown beside one."""
+"""Withdrawing a signature, and erasing what was shown beside one.
+
+The ledger is told first, durably: whatever becomes of the pages database after that,
+the record leaves it at the next tick or start at the latest.
+"""
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future
+from datetime import datetime
 from typing import ClassVar
 
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
-from undersigned_verify import entry, token
-
-from undersigned.kernel.errors import Refused
-from undersigned.ledger.operations import start_withdrawal
-from undersigned.ledger.queries import FileTiles, find_index
+from undersigned.audit.operations import record_act
+from undersigned.kernel.actor import Actor
+from undersigned.kernel.errors import NotFound, Refused
+from undersigned.ledger.operations import (
+    WithdrawalNotAllowed,
+    start_erasure,
+    start_withdrawal,
+)
 from undersigned.signatures.book import BookEntry, SigningBook
 from undersigned.signatures.models import ShownRecord
 
+_logger = logging.getLogger("undersigned.signatures")
+
 
 class NotTheSigner(Refused):
-    """The secret does not belong to that signature, or nothing is shown beside it."""
+    """The secret does not belong to that signature, or there is no such signature."""
 
     code: ClassVar[str] = "not-the-signer"
+
+
+class NothingShown(NotFound):
+    """Nothing is shown beside a signature of that number."""
+
+    code: ClassVar[str] = "nothing-shown"
 
 
 def start_withdraw(
@@ -40,44 +57,75 @@ def withdraw_signature(
 ) -> None:
     """Withdraw and erase what was shown. Raises WithdrawalNotAllowed, StoreStopped."""
     start_withdraw(book=book, book_entry=book_entry, nonce=nonce, w=w).result()
-    _erase(nonce)
+    _erase_now(nonce)
 
 
 def erase_shown(
     *, book: SigningBook, book_entry: BookEntry, nonce: bytes, w: bytes
 ) -> None:
-    """Erase what is shown beside a signature that stays. Raises NotTheSigner."""
-    log = book_entry.log
-    index = find_index(ledger=book.ledger, log=log, nonce=nonce)
-    if index is None or len(w) != 32:
-        raise NotTheSigner()
-    leaf = entry.parse(FileTiles(log.folder, log.size).read_leaf(index))
-    if not isinstance(
-        leaf, entry.Signature
-    ) or leaf.withdraw_hash != token.withdraw_hash(w):
-        raise NotTheSigner()
-    _erase(nonce)
+    """Erase what is shown beside a signature that stays, at any time.
+
+    Before its publication, after it and after the close. Raises NotTheSigner,
+    StoreStopped.
+    """
+    try:
+        start_erasure(
+            ledger=book.ledger, origin=book_entry.campaign.origin, nonce=nonce, w=w
+        ).result()
+    except WithdrawalNotAllowed:
+        raise NotTheSigner() from None
+    _erase_now(nonce)
 
 
-def erase_shown_by_operator(*, nonce: bytes) -> bool:
-    """Erase a shown record for the operator; False if there is none."""
-    return _erase(nonce)
+def _erase_now(nonce: bytes) -> None:
+    try:
+        erase_shown_records([nonce])
+    except DatabaseError as error:
+        # Its text may quote the row.
+        _logger.error(
+            "a shown record is erased at the next tick only: %s", type(error).__name__
+        )
 
 
-def _erase(nonce: bytes) -> bool:
-    deleted, _by_model = ShownRecord.objects.filter(nonce=nonce).delete()
+def erase_shown_records(nonces: list[bytes]) -> int:
+    """Erase shown records; return how many there were. Idempotent.
+
+    Called on the writer thread too, for what the ledger was told to erase.
+    """
+    deleted, _by_model = ShownRecord.objects.filter(nonce__in=nonces).delete()
     if deleted and connection.vendor == "sqlite":
         # The write-ahead log still holds the row's old page: fold it in and empty it.
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return deleted > 0
+            busy, _pages, _moved = cursor.fetchone()
+        if busy:
+            _logger.warning(
+                "somebody else reads the pages database: erased records stay in its "
+                "journal until that ends"
+            )
+    return deleted
 
 
-def release_comment(*, nonce: bytes) -> bool:
-    """Let a comment that a person has read be shown; False if there is none."""
-    changed = (
-        ShownRecord.objects.filter(nonce=nonce)
-        .exclude(comment="")
-        .update(comment_released=True)
-    )
-    return changed > 0
+def erase_shown_by_operator(*, actor: Actor, nonce: bytes, at: datetime) -> None:
+    """Erase a shown record for the operator. Raises NothingShown."""
+    with transaction.atomic():
+        deleted, _by_model = ShownRecord.objects.filter(nonce=nonce).delete()
+        if not deleted:
+            raise NothingShown()
+        record_act(actor=actor, kind="ShownErased", data={"nonce": nonce.hex()}, at=at)
+    erase_shown_records([nonce])
+
+
+def release_comment(*, actor: Actor, nonce: bytes, at: datetime) -> None:
+    """Let a comment that a person has read be shown. Raises NothingShown."""
+    with transaction.atomic():
+        changed = (
+            ShownRecord.objects.filter(nonce=nonce)
+            .exclude(comment="")
+            .update(comment_released=True)
+        )
+        if not changed:
+            raise NothingShown()
+        record_act(
+            actor=actor, kind="CommentReleased", data={"nonce": nonce.hex()}, at=at
+        )

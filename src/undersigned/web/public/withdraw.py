@@ -34,13 +34,13 @@ def withdraw(request: HttpRequest, campaign_id: str) -> HttpResponse:
     here, campaign = services(request), find_shown(campaign_id)
     if request.method != "POST":
         return _page(request, campaign, WithdrawForm())
-    if not takes_withdrawals(campaign):
+    erases = request.POST.get("act") == "erase"
+    if not erases and not takes_withdrawals(campaign):
         raise CampaignNotTaking(campaign=campaign.id)
     require_turn(request)
     form = WithdrawForm(request.POST, request.FILES)
     if not form.is_valid():
         return _page(request, campaign, form)
-    erases = request.POST.get("act") == "erase"
     try:
         nonce, w = _find_secret(here, campaign, form)
         act = erase_shown if erases else withdraw_signature
