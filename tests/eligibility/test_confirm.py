@@ -292,3 +292,55 @@ def test_a_ticket_can_be_read_for_its_page(
     )
     assert (view.campaign_id, view.klass) == (campaign.id, "email")
     assert view.expires_at.hour == 0
+
+
+class TestPressingAgainAndAgain:
+    """One link, one code: one ticket a day, however often it is used."""
+
+    def count_rows(self, instance: Instance, campaign: Campaign) -> int:
+        file = instance.engine.services.issuer.get_version(campaign.origin).file
+        assert file is not None
+        return file.rows
+
+    def test_a_link_fills_no_file(
+        self, instance: Instance, campaign: Campaign, asked: Asked
+    ) -> None:
+        for _time in range(5):
+            confirm_link(
+                desk=instance.engine.services.desk,
+                token=asked.link_token,
+                at=instance.clock.now(),
+            )
+        assert self.count_rows(instance, campaign) == 1
+
+    def test_a_link_that_was_changed_is_none(
+        self, instance: Instance, campaign: Campaign, asked: Asked
+    ) -> None:
+        # A lenient decoder would read each of these as the same link.
+        for extra in ("!", "\n", "="):
+            with pytest.raises(AskExpired):
+                confirm_link(
+                    desk=instance.engine.services.desk,
+                    token=asked.link_token + extra,
+                    at=instance.clock.now(),
+                )
+
+    def test_a_code_fills_no_file(
+        self, instance: Instance, campaign: Campaign, asked: Asked
+    ) -> None:
+        for _time in range(3):
+            type_code(instance, campaign, asked)
+        assert self.count_rows(instance, campaign) == 1
+
+    def test_every_ticket_of_one_link_buys_the_one_token(
+        self, instance: Instance, campaign: Campaign, asked: Asked
+    ) -> None:
+        tickets = [type_code(instance, campaign, asked) for _time in range(2)]
+        writing = instance.write(campaign)
+        first = instance.issue(campaign, tickets[0], writing.prepared.request)
+        again = instance.issue(campaign, tickets[1], writing.prepared.request)
+        assert again == first
+        other = instance.write(campaign)
+        for ticket in tickets:
+            with pytest.raises(AlreadyIssued):
+                instance.issue(campaign, ticket, other.prepared.request)

@@ -11,8 +11,9 @@ from undersigned_verify import entry, token
 from tests.factories.instances import Instance
 from undersigned.campaigns.data import Campaign
 from undersigned.credentials.issuer import AlreadyIssued
+from undersigned.credentials.operations import count_issued
 from undersigned.credentials.tickets import TicketExpired, TicketNotValid
-from undersigned.ledger.operations import stop_accepting
+from undersigned.ledger.operations import SigningKeyMissing, stop_accepting
 from undersigned.ledger.queries import find_receipt
 from undersigned.ledger.writer import LogNotAccepting
 from undersigned.safety.text import PersonalDataFound
@@ -161,10 +162,21 @@ class TestARefusal:
         self, instance: Instance, campaign: Campaign
     ) -> None:
         ticket = instance.get_ticket(campaign)
-        ledger = instance.engine.services.ledger
-        stop_accepting(ledger=ledger, origin=campaign.origin)
+        log = instance.entry(campaign).log
+        stop_accepting(ledger=instance.engine.services.ledger, origin=campaign.origin)
         with pytest.raises(LogNotAccepting):
             sign(instance, campaign, ticket)
+        log.accepting = True
+        key, log.key = log.key, None
+        with pytest.raises(SigningKeyMissing):
+            sign(instance, campaign, ticket)
+        log.key = key
+        issued = count_issued(
+            issuer=instance.engine.services.issuer, origin=campaign.origin
+        )
+        assert issued == {}
+        # The same ticket buys the signature once the log takes it.
+        assert sign(instance, campaign, ticket).promise
 
     def test_a_ticket_is_spent_once(
         self, instance: Instance, campaign: Campaign

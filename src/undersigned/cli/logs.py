@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import shutil
 from pathlib import Path
 from typing import ClassVar
@@ -96,7 +97,7 @@ def _list_bundles(size: int) -> list[tuple[int, int]]:
 
 def _copy_count(source: Path, target: Path, size: int) -> None:
     count = (source / "count.json").read_bytes()
-    if f'"tree_size":{size}'.encode() not in count:
+    if json.loads(count)["tree_size"] != size:
         # A publication came while we copied: export that one instead.
         shutil.rmtree(target)
         copy_log(source, target)

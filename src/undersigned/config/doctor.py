@@ -13,6 +13,7 @@ from undersigned.campaigns.data import CampaignState, PublicationMode
 from undersigned.campaigns.queries import list_all_campaigns
 from undersigned.cli.context import Finding
 from undersigned.config.env import Environment
+from undersigned.kernel.keystore import list_raw_secrets
 
 _LOCAL = ("localhost", "127.0.0.1", "::1", "")
 LEAST_FREE_BYTES = 1 << 30
@@ -68,8 +69,18 @@ def _private_paths(data: Path) -> Iterator[Path]:
 
 
 def _examine_secrets(environment: Environment) -> Iterator[Finding]:
-    if (environment.data / "secrets" / "seal.json").exists():
-        yield Finding("ok", "keys-sealed", "secrets are sealed under a passphrase")
+    folder = environment.data / "secrets"
+    if (folder / "seal.json").exists():
+        raw = list_raw_secrets(folder)
+        if raw:
+            yield Finding(
+                "danger",
+                "keys-half-sealed",
+                f"{len(raw)} secrets lie unsealed beside sealed ones, {raw[0]} first: "
+                "run `undersigned seal` again",
+            )
+        else:
+            yield Finding("ok", "keys-sealed", "secrets are sealed under a passphrase")
         if environment.passphrase is None:
             yield Finding(
                 "warning",
@@ -181,7 +192,8 @@ def _examine_machine(environment: Environment) -> Iterator[Finding]:
 
 
 def _examine_campaigns(environment: Environment) -> Iterator[Finding]:
-    sealed = (environment.data / "secrets" / "seal.json").exists()
+    folder = environment.data / "secrets"
+    sealed = (folder / "seal.json").exists() and not list_raw_secrets(folder)
     for campaign in list_all_campaigns():
         if campaign.state is CampaignState.DRAFT:
             continue

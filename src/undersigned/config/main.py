@@ -41,10 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingNotValid as error:
         print(f"undersigned: {error}", file=sys.stderr)
         return 2
-    from undersigned.cli.run import run_command
+    from django.db import DatabaseError
+
+    from undersigned.cli.run import STORAGE_FAILED, run_command
     from undersigned.config.context import make_context
 
-    return run_command(arguments, make_context(environment))
+    try:
+        return run_command(arguments, make_context(environment))
+    except DatabaseError as error:
+        # Damaged, locked by somebody else, or on a full disk.
+        path = environment.data / "app.sqlite3"
+        print(f"undersigned: {path} cannot be used: {error}", file=sys.stderr)
+        return STORAGE_FAILED
 
 
 if __name__ == "__main__":

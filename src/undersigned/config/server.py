@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -69,12 +71,24 @@ def _bind(host: str, port: int) -> socket.socket:
     return server
 
 
+def keep_memory_in() -> None:
+    """Let no crash write memory to disk: addresses are in it, and keys.
+
+    No core file, and no other process of this user may read this one's memory.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        # PR_SET_DUMPABLE; Linux only, elsewhere the limit must do.
+        ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0)
+
+
 def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     """Serve until a signal. ``announce`` gets host and port once they are bound.
 
     Raises AddressTaken.
     """
     environment = engine.environment
+    keep_memory_in()
     listener = _bind(environment.bind_host, environment.bind_port)
     front = make_app(engine)
     config = uvicorn.Config(

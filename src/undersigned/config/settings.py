@@ -87,7 +87,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 50
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # Nothing about requests is logged: addresses, paths and times of signers would be
-# (SAFETY P2). Faults go to standard error without the request.
+# (SAFETY P2). Faults go to standard error without the request (web.shared.middleware).
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -9,6 +9,7 @@ request again is signed again.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
 import time
@@ -33,6 +34,8 @@ from undersigned.kernel.errors import (
     UndersignedError,
 )
 from undersigned.kernel.keystore import Keystore
+
+_logger = logging.getLogger("undersigned.credentials")
 
 MAX_BATCH = 500
 GATHER_SECONDS = 0.005
@@ -75,6 +78,8 @@ class IssuerVersion:
     signers: dict[int, BlindSigner] = field(default_factory=dict)
     keys: dict[int, IssuerKeyFacts] = field(default_factory=dict)
     rebuilt_at: float = 0.0
+    # Whether anything was written since the last tick of the log's clock.
+    touched: bool = False
     # How long the last rebuild took, in seconds.
     rebuild_seconds: float = 0.0
     # The day (since 1970) on which expired tickets were last dropped.
@@ -174,14 +179,24 @@ class Issuer(BatchThread[_Request]):
             for ticket in sorted(tickets, key=lambda facts: facts.ticket_hash):
                 last_day = int(ticket.expires_at.timestamp()) // DAY_SECONDS - 1
                 file.add_ticket(ticket.ticket_hash, last_day)
-            file.commit()
-            self._rebuild_if_due(version, file)
+            self._commit_file(version, file)
 
         self.run(add)
 
-    def rebuild_after_publication(self, origin: str, *, today: int) -> None:
-        """Leave no order in a version's file, where that is cheap or an hour old.
+    def rebuild_changed(self) -> None:
+        """Each minute: leave no order in files where the last commit left some.
 
+        Where that is cheap; beyond, ``rebuild_after_publication`` does it hourly.
+        """
+        if self.is_taking:
+            self.run(lambda: self._rebuild_changed(limit=CHEAP_ROWS))
+
+    def rebuild_after_publication(self, origin: str, *, today: int) -> None:
+        """At a tick of the log's clock, leave neither order nor time in a file.
+
+        Also where the last commit left no order: the file's, the journal's and the
+        folder's times would be the last request's until the next one; now they are
+        the tick's. Large files are rebuilt hourly, their times with them.
         ``today``: days since 1970; tickets whose last day is over go.
         """
         version = self.versions.get(origin)
@@ -196,17 +211,27 @@ class Issuer(BatchThread[_Request]):
                 file.begin()
                 file.drop_expired(today)
                 file.commit()
+                version.touched = True
                 version.purged_on = today
             age = self._monotonic() - version.rebuilt_at
-            if file.changed and (file.rows <= CHEAP_ROWS or age >= HOUR_SECONDS):
+            if version.touched and (file.rows <= CHEAP_ROWS or age >= HOUR_SECONDS):
                 self._rebuild(version, file)
+                version.touched = False
 
         self.run(rebuild)
 
-    def _rebuild_changed(self) -> None:
+    def _rebuild_changed(self, *, limit: int | None = None) -> None:
         for version in self.versions.values():
-            if version.file is not None and version.file.changed:
-                version.file.rebuild()
+            file = version.file
+            if file is None or not file.changed:
+                continue
+            if limit is None or file.rows <= limit:
+                self._rebuild(version, file)
+
+    def _commit_file(self, version: IssuerVersion, file: IssuanceFile) -> None:
+        file.commit()
+        version.touched = True
+        self._rebuild_if_due(version, file)
 
     def _rebuild(self, version: IssuerVersion, file: IssuanceFile) -> None:
         began = self._monotonic()
@@ -258,8 +283,7 @@ class Issuer(BatchThread[_Request]):
             answers = [
                 (request, self._decide(version, file, request)) for request in requests
             ]
-            file.commit()
-            self._rebuild_if_due(version, file)
+            self._commit_file(version, file)
         except (sqlite3.Error, StorageFailed) as error:
             # Whether the rows are durable or not, a retry after the restart gets the
             # answer that follows from them.
@@ -325,6 +349,9 @@ def _sign_all(version: IssuerVersion, granted: list[tuple[_Request, int]]) -> No
             continue
         try:
             request.done(signer.blind_sign(request.blinded))
-        except (ValueError, StorageFailed):
+        except Exception as error:  # noqa: BLE001 - nobody is left waiting
             # A fault inside RSA: no answer leaves, and the retry signs again.
+            _logger.error(
+                "%s: a blind signature failed: %s", version.origin, type(error).__name__
+            )
             request.done(IntakeClosed(origin=version.origin))

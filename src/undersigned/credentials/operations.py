@@ -150,7 +150,8 @@ def get_version_key(*, issuer: Issuer, origin: str) -> VersionKey:
     version = issuer.get_version(origin)
     if version.state is IssuingState.GONE:
         raise IssuingStopped(origin=origin)
-    if version.key is None:
+    # With the record lost, a ticket could not be kept: nobody is sent a mail for one.
+    if version.key is None or version.state is IssuingState.RECORD_LOST:
         raise IntakeClosed(origin=origin, reason=str(version.state))
     return version.key
 
@@ -163,10 +164,12 @@ def grant_ticket(
     nullifier: bytes,
     at: datetime,
     valid_from: datetime | None = None,
+    source: bytes | None = None,
 ) -> str:
     """Return a ticket for one token; its hash is durable in the issuance file.
 
-    Raises ClassNotOffered, IntakeClosed, IssuingStopped.
+    ``source``: see ``make_ticket``. Raises ClassNotOffered, IntakeClosed,
+    IssuingStopped.
     """
     key = get_version_key(issuer=issuer, origin=origin)
     version = issuer.get_version(origin)
@@ -174,7 +177,12 @@ def grant_ticket(
         raise IssuingStopped(origin=origin)
     _get_class_key(version, klass)
     text, facts = make_ticket(
-        key, klass=klass, nullifier=nullifier, at=at, valid_from=valid_from
+        key,
+        klass=klass,
+        nullifier=nullifier,
+        at=at,
+        valid_from=valid_from,
+        source=source,
     )
     issuer.add_tickets(version, [facts])
     return text

@@ -68,12 +68,16 @@ class VersionKey:
         """Return the authenticating tail of an invitation code."""
         return hmac.digest(self._derive("invitation"), body, "sha256")[:length]
 
+    def make_salt(self, source: bytes) -> bytes:
+        """Return the 16 bytes that tell the ticket for one source from others."""
+        return hmac.digest(self._derive("ticket-salt"), source, "sha256")[:16]
+
     def seal(self, purpose: Purpose, payload: bytes) -> str:
         """Return ``payload`` sealed for one purpose."""
         nonce = secrets.token_bytes(12)
         cipher = ChaCha20Poly1305(self._derive(purpose))
         sealed = nonce + cipher.encrypt(nonce, payload, self.origin.encode())
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return _encode(sealed)
 
     def open(self, purpose: Purpose, text: str) -> bytes:
         """Return the payload. Raises TicketNotValid."""
@@ -81,10 +85,17 @@ class VersionKey:
             raise TicketNotValid()
         try:
             data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            if _encode(data) != text:
+                # The decoder skips what it does not know: one text, one meaning.
+                raise TicketNotValid()
             cipher = ChaCha20Poly1305(self._derive(purpose))
             return cipher.decrypt(data[:12], data[12:], self.origin.encode())
         except (binascii.Error, ValueError, InvalidTag):
             raise TicketNotValid() from None
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def end_of_day(at: datetime, *, days: int) -> datetime:
@@ -100,14 +111,20 @@ def make_ticket(
     nullifier: bytes,
     at: datetime,
     valid_from: datetime | None = None,
+    source: bytes | None = None,
 ) -> tuple[str, TicketFacts]:
-    """Return a sealed ticket and its facts; the caller registers its hash."""
+    """Return a sealed ticket and its facts; the caller registers its hash.
+
+    ``source``: what it is given for (a mailed link, a code): the same source gives the
+    same ticket all day, so that pressing a button again and again fills no file. None:
+    a ticket of its own each time.
+    """
     expires_at = end_of_day(at, days=TICKET_DAYS)
     start = int(valid_from.timestamp()) if valid_from is not None else 0
     payload = (
         bytes([klass])
         + nullifier
-        + secrets.token_bytes(16)
+        + (secrets.token_bytes(16) if source is None else key.make_salt(source))
         + start.to_bytes(8)
         + int(expires_at.timestamp()).to_bytes(8)
     )

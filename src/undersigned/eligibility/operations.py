@@ -148,6 +148,7 @@ def confirm_code(
         klass=EMAIL,
         nullifier=nullifier,
         at=at,
+        source=token.encode(),
     )
 
 
@@ -194,6 +195,7 @@ def confirm_link(
         klass=EMAIL,
         nullifier=nullifier,
         at=at,
+        source=token.encode(),
     )
     return campaign, ticket
 
@@ -236,6 +238,7 @@ def use_invitation(
         klass=INVITATION,
         nullifier=key.make_nullifier(klass=INVITATION, value=body.hex()),
         at=at,
+        source=body,
     )
 
 
@@ -278,6 +281,7 @@ def solve_puzzle(
         klass=OPEN,
         nullifier=key.make_nullifier(klass=OPEN, value=payload[:16].hex()),
         at=at,
+        source=token.encode(),
     )
 
 

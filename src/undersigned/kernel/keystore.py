@@ -52,6 +52,22 @@ def _derive(passphrase: str, salt: bytes, n: int) -> bytes:
     )
 
 
+def list_raw_secrets(folder: Path) -> list[str]:
+    """Return the names of secrets that lie unsealed below ``folder``, sorted.
+
+    Sealing that was cut off leaves some beside sealed ones; so does a file that was
+    put back by hand.
+    """
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name != "seal.json"
+        and path.name[0] != "."
+        and not path.read_bytes().startswith(_MAGIC)
+    )
+
+
 class Keystore:
     """Reads and writes named secrets; the only code that opens these files."""
 
@@ -65,29 +81,35 @@ class Keystore:
         if not passphrase:
             raise KeysLocked(reason="no passphrase given")
         salt, n, check = seal
-        cipher = ChaCha20Poly1305(_derive(passphrase, salt, n))
+        try:
+            cipher = ChaCha20Poly1305(_derive(passphrase, salt, n))
+        except (ValueError, MemoryError):
+            raise KeysLocked(reason="seal.json is damaged") from None
         try:
             cipher.decrypt(check[:12], check[12:], _CHECK)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise KeysLocked(reason="wrong passphrase") from None
         self._cipher = cipher
         self._recover()
 
     @property
     def is_sealed(self) -> bool:
-        """Whether the files on disk are useless without the passphrase."""
-        return self._cipher is not None
+        """Whether the files on disk are useless without the passphrase: all of them."""
+        return self._cipher is not None and not list_raw_secrets(self.folder)
 
     def _read_seal(self) -> tuple[bytes, int, bytes] | None:
         path = self.folder / "seal.json"
         if not path.exists():
             return None
-        found = json.loads(path.read_bytes())
-        return (
-            bytes.fromhex(found["salt"]),
-            int(found["n"]),
-            bytes.fromhex(found["check"]),
-        )
+        try:
+            found = json.loads(path.read_bytes())
+            return (
+                bytes.fromhex(found["salt"]),
+                int(found["n"]),
+                bytes.fromhex(found["check"]),
+            )
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise KeysLocked(reason=f"seal.json is damaged: {error}") from None
 
     def _path(self, name: str) -> Path:
         path = self.folder / name

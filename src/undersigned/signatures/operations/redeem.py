@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from undersigned_verify import canonical, token
 
+from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import Refused
 from undersigned.ledger.data import PooledSignature
 from undersigned.ledger.operations import (
@@ -17,6 +18,7 @@ from undersigned.ledger.operations import (
     make_promise,
     submit_signature,
 )
+from undersigned.ledger.writer import LogNotAccepting
 from undersigned.safety.text import require_publishable
 from undersigned.signatures.book import BookEntry, SigningBook
 from undersigned.signatures.data import Pooled, ShownInput
@@ -69,6 +71,20 @@ class SignRequest:
     authenticator: bytes
     public: dict[str, str] | None
     salt: bytes | None
+
+
+def require_taking(*, book_entry: BookEntry, book: SigningBook) -> None:
+    """Raise unless the log can take a signature now: before a token is spent on it.
+
+    Raises SigningKeyMissing, LogNotAccepting, StoreStopped.
+    """
+    log = book_entry.log
+    if log.key is None:
+        raise SigningKeyMissing()
+    if not log.accepting:
+        raise LogNotAccepting(origin=log.origin)
+    if not book.ledger.writer.is_taking:
+        raise StoreStopped()
 
 
 def clean_shown(shown: ShownInput) -> dict[str, str] | None:

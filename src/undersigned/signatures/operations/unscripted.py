@@ -25,6 +25,7 @@ from undersigned.signatures.operations.redeem import (
     StanceNotOffered,
     clean_shown,
     redeem_and_wait,
+    require_taking,
 )
 
 
@@ -43,9 +44,10 @@ def sign_without_scripts(
 
     Everything that can be refused is refused before the ticket is spent. Raises the
     ticket errors, AlreadyIssued, StanceNotOffered, NamesNotShown, the text errors,
-    LogNotAccepting, IntakeClosed.
+    LogNotAccepting, SigningKeyMissing, StoreStopped, IntakeClosed.
     """
     campaign = book_entry.campaign
+    require_taking(book_entry=book_entry, book=book)
     facts = open_ticket(issuer=issuer, origin=campaign.origin, ticket=ticket, at=at)
     if stance not in book_entry.stances:
         raise StanceNotOffered(stance=stance)

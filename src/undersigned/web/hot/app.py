@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from undersigned.kernel.errors import UndersignedError
+from undersigned.kernel.batching import StoreStopped
+from undersigned.kernel.errors import StorageFailed, UndersignedError
 from undersigned.web.hot.files import Files, is_log_file
 from undersigned.web.hot.sign import SigningPaths
 from undersigned.web.hot.wire import (
@@ -16,7 +17,7 @@ from undersigned.web.hot.wire import (
     answer,
     require_small_body,
 )
-from undersigned.web.shared.problem import problem
+from undersigned.web.shared.problem import as_anticipated, problem
 from undersigned.web.shared.services import Services
 
 
@@ -57,7 +58,8 @@ class HotApp:
                 taken = False
             if not taken:
                 require_small_body(scope)
-        except UndersignedError as error:
+        except (UndersignedError, StorageFailed) as found:
+            error = as_anticipated(found) or StoreStopped()
             status, body, headers = problem(error)
             if isinstance(error, MethodNotTaken):
                 headers.append((b"allow", str(error.data["allowed"]).encode()))

@@ -21,7 +21,6 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from undersigned.kernel.errors import UndersignedError
 from undersigned.signatures.book import BookEntry
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.sign import (
@@ -36,7 +35,7 @@ from undersigned.web.hot.sign import (
     find_ticket,
 )
 from undersigned.web.hot.wire import SAFE, SAME_ORIGIN, Headers
-from undersigned.web.shared.problem import problem
+from undersigned.web.shared.problem import as_anticipated, problem
 
 _logger = logging.getLogger("undersigned.server")
 
@@ -130,8 +129,8 @@ class _Direct:
     def _done(self, result: bytes | BaseException) -> None:
         if isinstance(result, bytes):
             self._answer(self._head, result)
-        elif isinstance(result, UndersignedError):
-            number, body, headers = problem(result)
+        elif (error := as_anticipated(result)) is not None:
+            number, body, headers = problem(error)
             self._answer(_encode_head(HTTPStatus(number), headers), body)
         else:
             _logger.error("a signing request failed", exc_info=result)

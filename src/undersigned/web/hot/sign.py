@@ -18,6 +18,7 @@ from undersigned.signatures.operations.redeem import (
     SignRequest,
     make_pooled,
     redeem,
+    require_taking,
 )
 from undersigned.signatures.operations.withdraw import withdraw_signature
 from undersigned.signatures.queries import find_signature_receipt
@@ -218,8 +219,10 @@ class SigningPaths:
     ) -> None:
         """Answer a TokenRequest: ``done`` is called on the running loop, later.
 
-        Raises what ``credentials.operations.issue`` raises.
+        Nobody gets a token while the log could not take the signature. Raises that,
+        and what ``credentials.operations.issue`` raises.
         """
+        require_taking(book_entry=book_entry, book=self._services.book)
         bridge = self._get_bridge(asyncio.get_running_loop())
         issue(
             issuer=self._services.issuer,

@@ -20,6 +20,10 @@ SAFE: Headers = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-embedder-policy", b"require-corp"),
     (b"x-frame-options", b"DENY"),
+    (
+        b"permissions-policy",
+        b"camera=(), microphone=(), geolocation=(), browsing-topics=(), payment=()",
+    ),
 ]
 SAME_ORIGIN: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
 CROSS_ORIGIN: Headers = [

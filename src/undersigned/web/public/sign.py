@@ -12,12 +12,14 @@ from django.views.decorators.http import (
 
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.queries import get_campaign
+from undersigned.credentials.operations import ClassNotOffered
 from undersigned.credentials.tickets import TicketNotYetValid
 from undersigned.eligibility import operations as eligibility
 from undersigned.eligibility.queries import read_ticket
 from undersigned.kernel.errors import Refused, Unavailable, UndersignedError
 from undersigned.kernel.ids import CampaignId
 from undersigned.signatures.data import ShownInput
+from undersigned.signatures.operations.redeem import require_taking
 from undersigned.signatures.operations.unscripted import sign_without_scripts
 from undersigned.web.public import sign_pages
 from undersigned.web.public.campaign_page import find_entry, is_open
@@ -52,11 +54,20 @@ def ask(request: HttpRequest, campaign_id: str) -> HttpResponse:
         return redirect("sign", campaign_id)
     campaign = find_shown(campaign_id)
     steps = {"email": _ask_by_email, "invitation": _use_invitation, "open": _ask_open}
-    step = steps.get(request.POST.get("klass", ""))
-    if step is None or request.POST["klass"] not in campaign.classes:
-        return redirect("sign", campaign_id)
+    klass = request.POST.get("klass", "")
+    step = steps.get(klass)
+    if step is None or klass not in campaign.classes:
+        raise ClassNotOffered(campaign=campaign.id, klass=klass[:20])
     require_turn(request)
+    _require_taking(request, campaign)
     return step(request, campaign)
+
+
+def _require_taking(request: HttpRequest, campaign: Campaign) -> None:
+    """Send nobody a code, and give nobody a ticket, that could not be used."""
+    here = services(request)
+    if is_open(campaign):
+        require_taking(book_entry=find_entry(here, campaign), book=here.book)
 
 
 def _ask_by_email(request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -169,6 +180,8 @@ def confirm_code(request: HttpRequest, campaign_id: str) -> HttpResponse:
     ask = request.POST["ask"]
     if not form.is_valid():
         return _code_page(request, campaign, form, ask=ask)
+    require_turn(request)
+    _require_taking(request, campaign)
     try:
         ticket = eligibility.confirm_code(
             desk=here.desk,
@@ -192,6 +205,7 @@ def confirm_link(request: HttpRequest) -> HttpResponse:
         raise eligibility.AskExpired()
     token, now = form.cleaned_data["t"], here.clock.now()
     if is_post:
+        require_turn(request)
         campaign, ticket = eligibility.confirm_link(desk=here.desk, token=token, at=now)
         return sign_pages.write_page(request, campaign, klass="email", ticket=ticket)
     found = eligibility.read_confirmation(desk=here.desk, token=token, at=now)

@@ -106,5 +106,5 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Answer after an unexpected fault; it has bubbled up and was logged."""
+    """Answer after an unexpected fault; the middleware has told the operator."""
     return status_page(request, 500)

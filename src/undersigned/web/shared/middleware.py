@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from django.http import HttpRequest, HttpResponse
 
-from undersigned.kernel.errors import NotAllowed, UndersignedError
+from undersigned.kernel.errors import NotAllowed
 from undersigned.web.shared.errors import error_page, status_page
+from undersigned.web.shared.problem import as_anticipated
 
 Next = Callable[[HttpRequest], HttpResponse]
 
@@ -29,6 +33,19 @@ HEADERS: dict[str, str] = {
     "X-Frame-Options": "DENY",
 }
 """On every answer, whoever makes it; the raw ASGI path sends the same ones."""
+
+_logger = logging.getLogger("undersigned.pages")
+
+
+def _tell_fault(exception: Exception) -> None:
+    """Tell the operator which line failed, and nothing of the request.
+
+    Django's own report holds the address, and a message may quote what was typed.
+    """
+    places = traceback.extract_tb(exception.__traceback__)[-3:]
+    where = " < ".join(f"{Path(p.filename).name}:{p.lineno}" for p in places[::-1])
+    _logger.error("a page failed: %s at %s", type(exception).__name__, where)
+
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -88,6 +105,8 @@ class DomainErrors:
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
         """Show anticipated errors; let everything else bubble up to be logged."""
-        if isinstance(exception, UndersignedError):
-            return error_page(request, exception)
+        anticipated = as_anticipated(exception)
+        if anticipated is not None:
+            return error_page(request, anticipated)
+        _tell_fault(exception)
         return None

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import (
     Conflict,
     NotAllowed,
     NotFound,
     Refused,
+    StorageFailed,
     Unavailable,
     UndersignedError,
 )
@@ -369,6 +371,17 @@ _say(
 )
 for _code in ("issuer-key-weak", "key-missing", "key-not-announced", "keys-locked"):
     CODES[_code] = CODES["intake-closed"]
+
+
+def as_anticipated(error: BaseException) -> UndersignedError | None:
+    """Return the anticipated error that ``error`` is shown as, or None.
+
+    The first to meet a storage failure gets what everybody after them gets: intake is
+    closed. What failed is the operator's to read, on standard error.
+    """
+    if isinstance(error, UndersignedError):
+        return error
+    return StoreStopped() if isinstance(error, StorageFailed) else None
 
 
 def say(error: UndersignedError) -> Said:
