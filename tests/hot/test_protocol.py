@@ -9,24 +9,32 @@ from typing import Any
 
 import pytest
 
-from tests.factories.asgi import JSON, Browser, make_behind, make_sign_body
+from tests.factories.asgi import JSON, make_behind, make_sign_body
 from tests.factories.instances import Instance
 from tests.factories.wire import Wire, make_request, serve
 from undersigned.campaigns.data import Campaign
 from undersigned.ledger.queries import count_pooled
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.files import Files
+from undersigned.web.hot.wire import PAGE_LIMIT_BYTES, Scope
 
 REQUEST = "application/private-token-request"
 
 
 @pytest.fixture
-def wire(instance: Instance, campaign: Campaign, static: Path) -> Iterator[Wire]:
-    browser = Browser(app=make_behind([]))
+def passed_on() -> list[Scope]:
+    """What reached the pages."""
+    return []
+
+
+@pytest.fixture
+def wire(
+    instance: Instance, campaign: Campaign, static: Path, passed_on: list[Scope]
+) -> Iterator[Wire]:
     front = HotApp(
         services=instance.engine.services,
         files=Files(public=instance.environment.public, static=[static]),
-        behind=make_behind(browser.passed_on),
+        behind=make_behind(passed_on),
     )
     with serve(front) as found:
         yield found
@@ -286,3 +294,52 @@ class TestAConnection:
         old = sign(campaign, good).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
         assert wire.ask(old)[0].status == 200
         assert wire.taken == []
+
+
+class TestAPageForm:
+    """A body is awaited in front: the two page threads wait for nobody."""
+
+    PATH = "/en/c/river/sign/ask/"
+
+    def test_it_reaches_the_pages_when_it_is_whole(
+        self, wire: Wire, passed_on: list[Scope]
+    ) -> None:
+        whole = make_request("POST", self.PATH, b"klass=email")
+        with wire.connect() as connection:
+            connection.send(whole[:-1])
+            assert wire.ask(make_request("GET", "/en/", b""))[0].status == 299
+            assert [scope["path"] for scope in passed_on] == ["/en/"]
+            connection.send(whole[-1:])
+            assert connection.read().status == 299
+        assert len(passed_on) == 2
+
+    def test_it_is_not_awaited_for_ever(
+        self, wire: Wire, passed_on: list[Scope], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("undersigned.web.hot.wire.PAGE_BODY_SECONDS", 0.05)
+        with wire.connect() as connection:
+            connection.send(make_request("POST", self.PATH, b"klass=email")[:-1])
+            assert connection.read().problem() == (408, "body-too-slow")
+        assert passed_on == []
+
+    @pytest.mark.parametrize("chunked", [True, False])
+    def test_it_has_a_limit(
+        self, wire: Wire, passed_on: list[Scope], chunked: bool
+    ) -> None:
+        large = bytes(PAGE_LIMIT_BYTES + 1)
+        (answer,) = wire.ask(make_request("POST", self.PATH, large, chunked=chunked))
+        assert answer.problem() == (413, "body-too-large")
+        assert passed_on == []
+
+
+def test_who_has_a_file_already_is_told_in_a_whole_answer(
+    campaign: Campaign, wire: Wire
+) -> None:
+    path = f"/{campaign.path}/checkpoint"
+    with wire.connect() as connection:
+        connection.send(make_request("GET", path, b""))
+        first = connection.read()
+        again = make_request("GET", path, b"", if_none_match=first.headers["etag"])
+        connection.send(again + make_request("GET", path, b""))
+        assert connection.read().status == 304
+        assert connection.read().body == first.body

@@ -26,7 +26,7 @@ from undersigned.eligibility.data import (
     WaitingTicket,
 )
 from undersigned.eligibility.desk import EligibilityDesk, MailQueueFull
-from undersigned.kernel.errors import Refused
+from undersigned.kernel.errors import Refused, Unavailable
 
 EMAIL, INVITATION, OPEN = (CLASS_NUMBERS[n] for n in ("email", "invitation", "open"))
 
@@ -35,6 +35,12 @@ class AddressNotValid(Refused):
     """This is not an e-mail address."""
 
     code: ClassVar[str] = "address-not-valid"
+
+
+class MailNotSetUp(Unavailable):
+    """This instance has no mail server: nobody can sign by e-mail."""
+
+    code: ClassVar[str] = "mail-not-set-up"
 
 
 class CodeWrong(Refused):
@@ -89,12 +95,12 @@ def ask_by_email(
 
     The answer is the same whether the address has signed, has had its five mails, or
     neither. Raises AddressNotValid, ClassNotOffered, IssuingStopped, IntakeClosed,
-    MailQueueFull.
+    MailNotSetUp, MailQueueFull.
     """
     key = _open_key(desk, campaign, "email")
     if not desk.takes_mail:
         # Said at once: a mail that is silently dropped would be waited for.
-        raise IntakeClosed(reason="no mail server is set up")
+        raise MailNotSetUp()
     normalized = rules.normalize_address(address)
     if normalized is None:
         raise AddressNotValid()

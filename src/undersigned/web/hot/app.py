@@ -15,10 +15,12 @@ from undersigned.web.hot.wire import (
     Scope,
     Send,
     answer,
-    require_small_body,
+    receive_whole,
 )
 from undersigned.web.shared.problem import as_anticipated, problem
 from undersigned.web.shared.services import Services
+
+_BODILESS = ("GET", "HEAD", "OPTIONS")
 
 
 class HotApp:
@@ -56,8 +58,8 @@ class HotApp:
                 taken = True
             else:
                 taken = False
-            if not taken:
-                require_small_body(scope)
+            if not taken and scope["method"] not in _BODILESS:
+                receive = await receive_whole(scope, receive)
         except (UndersignedError, StorageFailed) as found:
             error = as_anticipated(found) or StoreStopped()
             status, body, headers = problem(error)

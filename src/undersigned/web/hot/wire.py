@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -31,6 +32,7 @@ CROSS_ORIGIN: Headers = [
     (b"access-control-allow-origin", b"*"),
 ]
 PAGE_LIMIT_BYTES = 1 << 20
+PAGE_BODY_SECONDS = 60.0
 NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"no-store")
 
 
@@ -38,6 +40,12 @@ class BodyTooLarge(Refused):
     """More bytes than this address reads."""
 
     code: ClassVar[str] = "body-too-large"
+
+
+class BodyTooSlow(Refused):
+    """The rest of the body did not come in time."""
+
+    code: ClassVar[str] = "body-too-slow"
 
 
 class BodyNotValid(Refused):
@@ -97,11 +105,24 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     return body
 
 
-def require_small_body(scope: Scope) -> None:
-    """Raise BodyTooLarge for what announces more than any page's form can hold."""
-    length = find_header(scope, b"content-length")
-    if length is not None and (not length.isdigit() or int(length) > PAGE_LIMIT_BYTES):
-        raise BodyTooLarge(limit_bytes=PAGE_LIMIT_BYTES)
+async def receive_whole(scope: Scope, receive: Receive) -> Receive:
+    """Return what hands on a body that is here already, whole.
+
+    A page thread that waits for a body waits as long as its sender likes, and there
+    are two of them: a body is awaited here, where waiting costs nothing, for a minute
+    at most. Raises BodyTooLarge, BodyTooSlow, ClientGone.
+    """
+    try:
+        async with asyncio.timeout(PAGE_BODY_SECONDS):
+            body = await read_body(scope, receive, limit=PAGE_LIMIT_BYTES)
+    except TimeoutError:
+        raise BodyTooSlow(seconds=PAGE_BODY_SECONDS) from None
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def hand_on() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return hand_on
 
 
 def require_media_type(scope: Scope, wanted: bytes) -> None:
@@ -121,16 +142,9 @@ async def answer(
     policy: Headers = SAME_ORIGIN,
 ) -> None:
     """Send one whole answer; ``head`` leaves the body out, ``policy`` says to whom."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                *headers,
-                *SAFE,
-                *policy,
-                (b"content-length", str(len(body)).encode()),
-            ],
-        }
-    )
+    every = [*headers, *SAFE, *policy]
+    if status != 304:
+        # A 304 has no body, and the server would wait for one of that length.
+        every.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": every})
     await send({"type": "http.response.body", "body": b"" if head else body})

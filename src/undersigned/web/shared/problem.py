@@ -136,6 +136,12 @@ _say(
     noop("It is not open, or signing has been stopped. The page shows its state."),
 )
 _say(
+    "body-too-slow",
+    408,
+    noop("The request did not arrive in time"),
+    noop("Your connection may be slow. Nothing was changed; please try again."),
+)
+_say(
     "class-not-offered",
     400,
     noop("This campaign does not offer that way of signing"),
@@ -359,6 +365,15 @@ _say(
     403,
     noop("This request came from another site"),
     noop("For your safety it was refused. Open the page here and use its own button."),
+)
+_say(
+    "mail-not-set-up",
+    503,
+    noop("This site cannot send mail"),
+    noop(
+        "Its operator has set up no mail server, so nobody can sign by e-mail here."
+        " Everything published can be read and checked."
+    ),
 )
 _say(
     "intake-closed",
