@@ -18,12 +18,9 @@ def prepare_chunk(
     key_index: int, spki: bytes, challenge_digest: bytes, count: int
 ) -> list[Prepared]:
     """Make ``count`` blinded requests: runs in a worker process."""
-    return [
-        client.prepare(
-            key_index=key_index, spki=spki, challenge_digest=challenge_digest
-        )
-        for _number in range(count)
-    ]
+    return client.prepare_many(
+        count, key_index=key_index, spki=spki, challenge_digest=challenge_digest
+    )
 
 
 def finalize_chunk(

@@ -7,15 +7,18 @@ replays, whose worker processes are the signers. The browser has its own in
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from undersigned_verify import token
 
+from undersigned.credentials.rsa import RawPublicKey
+
 _HASH_BYTES = 48
 _SALT_BYTES = 48
-_E = 65537
 
 
 def _mgf1(seed: bytes, length: int) -> bytes:
@@ -71,35 +74,86 @@ def prepare(
     public_hash: bytes = token.NO_PUBLIC,
 ) -> Prepared:
     """Make the secrets of one signature and blind its token input."""
-    n = token.parse_spki(spki)
-    key_id = token.key_id(spki)
-    r, w = secrets.token_bytes(32), secrets.token_bytes(32)
-    withdraw_hash = token.withdraw_hash(w)
-    nonce = token.nonce(challenge_digest, stance, public_hash, withdraw_hash, r)
-    message = token.token_input(nonce, challenge_digest, key_id)
-    encoded = encode_pss(message, secrets.token_bytes(_SALT_BYTES), n.bit_length())
-    while True:
-        blind = secrets.randbelow(n - 2) + 2
-        try:
-            inverse = pow(blind, -1, n)
-        except ValueError:
-            # Not invertible: we would have found a factor. Draw again.
-            continue
-        break
-    blinded = int.from_bytes(encoded) * pow(blind, _E, n) % n
-    return Prepared(
+    (prepared,) = prepare_many(
+        1,
         key_index=key_index,
         spki=spki,
+        challenge_digest=challenge_digest,
         stance=stance,
         public_hash=public_hash,
-        withdraw_hash=withdraw_hash,
-        r=r,
-        w=w,
-        nonce=nonce,
-        message=message,
-        inverse=inverse,
-        request=b"\x00\x02" + key_id[-1:] + blinded.to_bytes(256),
     )
+    return prepared
+
+
+def prepare_many(
+    count: int,
+    *,
+    key_index: int,
+    spki: bytes,
+    challenge_digest: bytes,
+    stance: int = 0,
+    public_hash: bytes = token.NO_PUBLIC,
+) -> list[Prepared]:
+    """Make the secrets of many signatures, each with a blinding factor of its own."""
+    n, key_id = token.parse_spki(spki), token.key_id(spki)
+    public = _load_raw(n)
+    found = []
+    for blind, inverse in _draw_blinds(n, count):
+        r, w = secrets.token_bytes(32), secrets.token_bytes(32)
+        withdraw_hash = token.withdraw_hash(w)
+        nonce = token.nonce(challenge_digest, stance, public_hash, withdraw_hash, r)
+        message = token.token_input(nonce, challenge_digest, key_id)
+        encoded = encode_pss(message, secrets.token_bytes(_SALT_BYTES), n.bit_length())
+        blinded = int.from_bytes(encoded) * public.power(blind) % n
+        found.append(
+            Prepared(
+                key_index=key_index,
+                spki=spki,
+                stance=stance,
+                public_hash=public_hash,
+                withdraw_hash=withdraw_hash,
+                r=r,
+                w=w,
+                nonce=nonce,
+                message=message,
+                inverse=inverse,
+                request=b"\x00\x02" + key_id[-1:] + blinded.to_bytes(256),
+            )
+        )
+    return found
+
+
+# Loading a key takes longer than using it, and there are few.
+@lru_cache(maxsize=16)
+def _load_raw(n: int) -> RawPublicKey:
+    return RawPublicKey(n)
+
+
+@lru_cache(maxsize=16)
+def _load_key(spki: bytes) -> token.TokenKey:
+    return token.TokenKey(spki)
+
+
+def _draw_blinds(n: int, count: int) -> list[tuple[int, int]]:
+    """Return independent random units modulo ``n``, each with its inverse.
+
+    One inversion serves all (Montgomery's trick): the inverse of their product, from
+    which each is unwound by multiplications.
+    """
+    rest = 0
+    while not rest:
+        blinds = [secrets.randbelow(n - 2) + 2 for _number in range(count)]
+        products = [1]
+        for blind in blinds:
+            products.append(products[-1] * blind % n)
+        # Not invertible: we would have found a factor. Draw again.
+        with contextlib.suppress(ValueError):
+            rest = pow(products[-1], -1, n)
+    found = []
+    for blind, before in zip(reversed(blinds), reversed(products[:-1]), strict=True):
+        found.append((blind, rest * before % n))
+        rest = rest * blind % n
+    return found
 
 
 def finalize(prepared: Prepared, blind_signature: bytes) -> bytes:
@@ -107,6 +161,6 @@ def finalize(prepared: Prepared, blind_signature: bytes) -> bytes:
     n = token.parse_spki(prepared.spki)
     signed = int.from_bytes(blind_signature) * prepared.inverse % n
     authenticator = signed.to_bytes(256)
-    if not token.TokenKey(prepared.spki).verify(prepared.message, authenticator):
+    if not _load_key(prepared.spki).verify(prepared.message, authenticator):
         raise ValueError("the issuer's answer does not verify under its key")
     return authenticator

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_der_private_key,
 )
 
@@ -54,6 +55,8 @@ _lib = _load_libcrypto()
 _p = ctypes.c_void_p
 _lib.d2i_AutoPrivateKey.restype = _p
 _lib.d2i_AutoPrivateKey.argtypes = [_p, ctypes.POINTER(_p), ctypes.c_long]
+_lib.d2i_PUBKEY.restype = _p
+_lib.d2i_PUBKEY.argtypes = [_p, ctypes.POINTER(_p), ctypes.c_long]
 _lib.EVP_PKEY_free.argtypes = [_p]
 _lib.EVP_PKEY_CTX_new.restype = _p
 _lib.EVP_PKEY_CTX_new.argtypes = [_p, _p]
@@ -117,19 +120,54 @@ class BlindSigner:
         return signed
 
     def _run(self, init: object, operation: object, data: bytes) -> bytes:
-        context = _lib.EVP_PKEY_CTX_new(self._pkey, None)
-        try:
-            out = ctypes.create_string_buffer(MODULUS_BYTES)
-            length = ctypes.c_size_t(MODULUS_BYTES)
-            if (
-                init(context) != 1  # type: ignore[operator]  # ctypes functions
-                or _lib.EVP_PKEY_CTX_set_rsa_padding(context, _RSA_NO_PADDING) != 1
-                or operation(context, out, ctypes.byref(length), data, len(data)) != 1  # type: ignore[operator]  # ctypes functions
-            ):
-                raise StorageFailed("OpenSSL refused an RSA operation")
-            return out.raw[: length.value].rjust(MODULUS_BYTES, b"\0")
-        finally:
-            _lib.EVP_PKEY_CTX_free(context)
+        return _run(self._pkey, init, operation, data)
+
+
+class RawPublicKey:
+    """The public operation alone, for clients that blind many messages."""
+
+    def __init__(self, n: int) -> None:
+        """Load the key of modulus ``n`` and e = 65537."""
+        public = rsa.RSAPublicNumbers(65537, n).public_key()
+        der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        buffer = ctypes.create_string_buffer(der, len(der))
+        at = ctypes.c_void_p(ctypes.addressof(buffer))
+        self._pkey = _lib.d2i_PUBKEY(None, ctypes.byref(at), len(der))
+        if not self._pkey:
+            raise StorageFailed("OpenSSL refuses a public key")
+
+    def __del__(self) -> None:
+        pkey = getattr(self, "_pkey", None)
+        if pkey:
+            _lib.EVP_PKEY_free(pkey)
+            self._pkey = None
+
+    def power(self, value: int) -> int:
+        """Return value^e mod n, for 0 <= value < n. A fifth of what ``pow`` takes."""
+        data = value.to_bytes(MODULUS_BYTES)
+        recovered = _run(
+            self._pkey,
+            _lib.EVP_PKEY_verify_recover_init,
+            _lib.EVP_PKEY_verify_recover,
+            data,
+        )
+        return int.from_bytes(recovered)
+
+
+def _run(pkey: object, init: object, operation: object, data: bytes) -> bytes:
+    context = _lib.EVP_PKEY_CTX_new(pkey, None)
+    try:
+        out = ctypes.create_string_buffer(MODULUS_BYTES)
+        length = ctypes.c_size_t(MODULUS_BYTES)
+        if (
+            init(context) != 1  # type: ignore[operator]  # ctypes functions
+            or _lib.EVP_PKEY_CTX_set_rsa_padding(context, _RSA_NO_PADDING) != 1
+            or operation(context, out, ctypes.byref(length), data, len(data)) != 1  # type: ignore[operator]  # ctypes functions
+        ):
+            raise StorageFailed("OpenSSL refused an RSA operation")
+        return out.raw[: length.value].rjust(MODULUS_BYTES, b"\0")
+    finally:
+        _lib.EVP_PKEY_CTX_free(context)
 
 
 def make_key() -> bytes:
