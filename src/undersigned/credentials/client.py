@@ -7,7 +7,6 @@ replays, whose worker processes are the signers. The browser has its own in
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -140,15 +139,15 @@ def _draw_blinds(n: int, count: int) -> list[tuple[int, int]]:
     One inversion serves all (Montgomery's trick): the inverse of their product, from
     which each is unwound by multiplications.
     """
-    rest = 0
-    while not rest:
-        blinds = [secrets.randbelow(n - 2) + 2 for _number in range(count)]
-        products = [1]
-        for blind in blinds:
-            products.append(products[-1] * blind % n)
+    blinds = [secrets.randbelow(n - 2) + 2 for _number in range(count)]
+    products = [1]
+    for blind in blinds:
+        products.append(products[-1] * blind % n)
+    try:
+        rest = pow(products[-1], -1, n)
+    except ValueError:
         # Not invertible: we would have found a factor. Draw again.
-        with contextlib.suppress(ValueError):
-            rest = pow(products[-1], -1, n)
+        return _draw_blinds(n, count)
     found = []
     for blind, before in zip(reversed(blinds), reversed(products[:-1]), strict=True):
         found.append((blind, rest * before % n))
