@@ -7,6 +7,7 @@ standard output, progress and complaints to standard error.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(arguments)
     try:
         status: int = options.run(options)
+        # Here, so that a reader who left is met here too.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (``| head``). What is still buffered
+        # would fail again when the interpreter ends.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        status = EXIT_STOPPED
     except Fault as fault:
         _print_refusal(options, fault)
         status = EXIT_FAULT

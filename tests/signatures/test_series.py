@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import shared_dir
 from undersigned.signatures.series import (
     Series,
     SeriesNotValid,
@@ -185,3 +187,39 @@ class TestABadFile:
             parse_series(text.encode())
         except SeriesNotValid:
             return
+
+
+class TestPublishedSeries:
+    """The figures that a replay must reproduce, as others published them."""
+
+    def read(self, name: str) -> Series:
+        return parse_series(shared_dir("data", "uk-petitions", name).read_bytes())
+
+    def test_the_petition_of_2016_falls_six_times(self) -> None:
+        series = self.read("131215-every-2-minutes.csv")
+        totals = [point.total for point in series.points]
+        assert (len(totals), totals[0], totals[-1]) == (5_033, 827_789, 4_095_690)
+        falls = {
+            after.at.strftime("%d %H:%M"): before.total - after.total
+            for before, after in pairwise(series.points)
+            if after.total < before.total
+        }
+        assert falls == {
+            "25 18:24": 12_407,
+            "26 12:50": 75_169,
+            "27 06:24": 1_070,
+            "27 12:24": 1_867,
+            "27 21:52": 3_226,
+            "28 14:10": 410,
+        }
+        assert series.rises == totals[-1] + sum(falls.values())
+
+    def test_the_petition_of_2024_has_a_hole_of_nine_days(self) -> None:
+        series = self.read("700143-near-minute.csv")
+        longest, *others = sorted(
+            (end - begin for begin, end in series.find_holes()), reverse=True
+        )
+        assert timedelta(days=9.5) < longest < timedelta(days=9.7)
+        assert all(span < timedelta(days=1) for span in others)
+        totals = [point.total for point in series.points]
+        assert all(after >= before for before, after in pairwise(totals))

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -430,3 +431,17 @@ def test_it_runs_as_a_module(
         runpy.run_module("undersigned_verify", run_name="__main__")
     assert stopped.value.code == 0
     assert capsys.readouterr().out.startswith("c/river: accepted")
+
+
+def test_a_reader_who_leaves_early_is_no_fault(root: Path) -> None:
+    # As ``undersigned-verify audit DIR | head -1`` does.
+    command = [sys.executable, "-m", "undersigned_verify", "audit", str(root)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert b"Traceback" not in said
+    assert process.returncode == 130

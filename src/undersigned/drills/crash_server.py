@@ -46,10 +46,14 @@ class Fuse:
         self._place = ""
         self._left = 0
         self._fails = False
+        self._lasts = False
 
-    def light(self, place: str, *, count: int, fails: bool) -> None:
-        """Burn at the ``count``-th time; ``fails``: raise an error, do not die."""
-        self._left, self._fails = count, fails
+    def light(self, place: str, *, count: int, fails: bool, lasts: bool) -> None:
+        """Burn at the ``count``-th time; ``fails``: raise an error, do not die.
+
+        ``lasts``: what failed once goes on failing, as a broken disk does.
+        """
+        self._left, self._fails, self._lasts = count, fails, lasts
         self._place = place
 
     def at_step(self, name: str) -> None:
@@ -61,8 +65,7 @@ class Fuse:
             return
         self._left -= 1
         if self._fails:
-            # A disk that failed once goes on failing.
-            if self._left <= 0:
+            if self._left == 0 or (self._lasts and self._left < 0):
                 raise OSError(errno.EIO, "the drill's disk has failed")
         elif self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -117,7 +120,12 @@ def make_jobs(fuse: Fuse) -> dict[str, Any]:
     ) -> Generator[Values, None, Values]:
         """Light the fuse."""
         yield {"doing": "lighting the fuse"}
-        fuse.light(values["place"], count=values["count"], fails=values["fails"])
+        fuse.light(
+            values["place"],
+            count=values["count"],
+            fails=values["fails"],
+            lasts=values.get("lasts", False),
+        )
         return {}
 
     def limit(

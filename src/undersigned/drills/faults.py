@@ -262,8 +262,10 @@ async def _prepare(server: LiveServer, report: Report) -> Instance:
 # --- storage that fails
 
 
-def _light(instance: Instance, place: str) -> None:
-    instance.server.run_job("drill-fuse", {"place": place, "count": 1, "fails": True})
+def _light(instance: Instance, place: str, *, lasts: bool = True) -> None:
+    instance.server.run_job(
+        "drill-fuse", {"place": place, "count": 1, "fails": True, "lasts": lasts}
+    )
 
 
 def _fail_at_publication(instance: Instance) -> None:
@@ -279,7 +281,8 @@ def _fail_at_publication(instance: Instance) -> None:
 
 def _fail_at_issuing(instance: Instance) -> None:
     what = "fsync fails while issuing"
-    _light(instance, "fsync")
+    # Once, so that what goes on besides issuing can be seen to go on.
+    _light(instance, "fsync", lasts=False)
     answer = instance.issue()
     instance.try_refused(f"{what}, the request in flight", answer)
     instance.try_loud(what)

@@ -80,7 +80,8 @@ class HighWater:
             raise RolledBack(
                 f"the log {origin} has {size} leaves in the database, but "
                 f"{marked_size} were published: this database is older than what "
-                "the public has seen. Import the log from a mirror; do not sign on it"
+                "the public has seen, and must not go on. See "
+                "docs/operate/backup-and-restore.md"
             )
         if not marked_size:
             return
