@@ -42,6 +42,18 @@ class Ceiling:
         """Microseconds of what a redeem cannot do without."""
         return 1e6 / self.verify + 1e6 / self.sign
 
+    def mean(self, other: Ceiling) -> Ceiling:
+        """Return the rates of two measurements of equal length, together."""
+
+        def both(one: float, two: float) -> float:
+            return 2 / (1 / one + 1 / two)
+
+        return Ceiling(
+            verify=both(self.verify, other.verify),
+            sign=both(self.sign, other.sign),
+            blind_sign=both(self.blind_sign, other.blind_sign),
+        )
+
     @property
     def whole_us(self) -> float:
         """Microseconds of what issue and redeem cannot do without."""

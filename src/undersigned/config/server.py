@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import resource
 import signal
@@ -113,6 +114,10 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
         try:
             host, port = listener.getsockname()[:2]
             announce(host, port)
+            # What was loaded so far stays: the collector need not look at it again
+            # and again while signatures come.
+            gc.collect()
+            gc.freeze()
             _Server(config).run(sockets=[listener])
         finally:
             control.stop()
