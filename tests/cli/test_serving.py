@@ -41,7 +41,7 @@ class TestDemo:
     ) -> None:
         done = run("demo", "--no-serve", "--workers", 1)
         assert done.code == 0, done.err
-        assert "9 signatures stand, 3 removed" in done.out
+        assert "9 signatures stand, 3 signatures removed in 1 removal" in done.out
         campaign = get_any_campaign(campaign_id=CampaignId("uk-131215"))
         assert f"/{campaign.path}/" in done.out
         assert "undersigned-verify" in done.out

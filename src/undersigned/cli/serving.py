@@ -43,8 +43,16 @@ def _announce(context: Context) -> None:
             print(f"  Mails are shown on       {base}/en/mailbox/")
         print("  Stop it with Ctrl-C.\n", flush=True)
 
-    with context.open_engine(True) as engine:
-        context.run_server(engine, announce=announce)
+    try:
+        with context.open_engine(True) as engine:
+            context.run_server(engine, announce=announce)
+    except Conflict as error:
+        if error.code == "writer-busy":
+            error.args = (
+                "another process serves this data directory already; stop it first:"
+                f" {context.environment.data}",
+            )
+        raise
 
 
 def serve(arguments: argparse.Namespace, context: Context) -> int:
@@ -60,9 +68,10 @@ def demo(arguments: argparse.Namespace, context: Context) -> int:
     """Make the demonstration campaign, replay its figures, audit it, and serve."""
     _make_demo(context)
     campaign = get_any_campaign(campaign_id=DEMO_ID)
-    series = (EXAMPLES / "uk-131215-hourly-1to100.csv").read_bytes()
+    data = (EXAMPLES / "uk-131215-hourly-1to100.csv").read_bytes()
+    series = parse_series(data)
     points_done, _sha256 = get_replay_progress(campaign_id=DEMO_ID)
-    if points_done < len(parse_series(series).points):
+    if points_done < len(series.points):
         print(
             "Replaying the published count of UK petition 131215 (2016), one signature "
             "for a hundred:\nblind issue, signature, publication, removals. "
@@ -72,7 +81,7 @@ def demo(arguments: argparse.Namespace, context: Context) -> int:
         run_replay(
             context,
             campaign=DEMO_ID,
-            series=series,
+            series=data,
             workers=arguments.workers,
             limit=None,
             approver_keys=None,
@@ -84,9 +93,13 @@ def demo(arguments: argparse.Namespace, context: Context) -> int:
     if not report.accepted:
         raise DemoFailed(fault=str(report.fault))
     totals = report.totals or {}
+    falls = series.list_falls()
+    removed = f"{totals.get('removals')} signatures removed"
+    if totals.get("removals") == sum(drop for _point, drop in falls):
+        removed += f" in {len(falls)} removal{'' if len(falls) == 1 else 's'}"
     print(
         f"accepted: {report.tree_size} leaves, {totals.get('net')} signatures stand, "
-        f"{totals.get('removals')} removed"
+        f"{removed}"
     )
     print(f"  the campaign:  {context.environment.base_url}/{campaign.path}/")
     verifier = Path(sys.argv[0]).with_name("undersigned-verify")

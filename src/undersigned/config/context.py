@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from undersigned.cli.context import Context
 from undersigned.config.env import Environment
@@ -40,6 +41,8 @@ def set_up_database(environment: Environment) -> None:
 
 def make_context(environment: Environment) -> Context:
     """Load Django and return what commands need."""
+    if environment.mode == "demo" and not environment.operator:
+        environment = replace(environment, operator="Omar (demonstration)")
     set_up_django()
     set_up_database(environment)
     from undersigned.config.doctor import examine
