@@ -30,6 +30,9 @@ export const str = (buffer) =>
 /** The UTF-8 bytes of a text. @param {string} text */
 export const utf8 = (text) => str(new TextEncoder().encode(text));
 
+/** The text of UTF-8 bytes. @param {string} x */
+export const unutf8 = (x) => new TextDecoder().decode(raw(x));
+
 /** @param {string} x */
 export const hex = (x) =>
   raw(x).reduce((digits, byte) => digits + (256 + byte).toString(16).slice(1), "");

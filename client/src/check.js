@@ -42,6 +42,17 @@ function fill(facts) {
   }
 }
 
+/**
+ * Lead the links to the log's own files, and to its campaign's page.
+ * @param {string} path of the log
+ */
+function link(path) {
+  each("[data-log]", (e) => e.setAttribute("href", path + "/" + e.dataset.log));
+  // Later versions of a text have their logs below the campaign's page.
+  const [campaign] = /^\/c\/[^/]+/.exec(path);
+  each("[data-campaign]", (e) => e.setAttribute("href", campaign + "/"));
+}
+
 /** @param {() => Promise<void>} work */
 async function attempt(work) {
   try {
@@ -71,6 +82,7 @@ const read = (file) =>
 async function readReceipt(text) {
   checked = await checkReceipt(text, host, say);
   fill(checked.facts);
+  link(checked.path);
   show("checked");
   if (!checked.ok) return;
   const { count } = fateTiles(checked);

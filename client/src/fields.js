@@ -3,6 +3,9 @@
  * the token before the server sees it, so a refusal after that costs the token. The
  * rules are the server's own, given by the page: `data-refuse` of a field is a JSON
  * list of [pattern, message].
+ *
+ * A browser cannot point at a field that is folded away, and then refuses without a
+ * word: the fold is opened first.
  */
 import { each } from "./show.js";
 
@@ -19,3 +22,12 @@ each("[data-refuse]", (element) => {
   field.addEventListener("input", check);
   check();
 });
+
+addEventListener(
+  "invalid",
+  ({ target }) => {
+    const fold = /** @type {HTMLElement} */ (target).closest("details");
+    if (fold) fold.open = true;
+  },
+  true, // it does not bubble
+);

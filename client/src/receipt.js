@@ -19,6 +19,8 @@ let w = "";
 let promise = "";
 let receipt = "";
 let by = 0;
+/** When to look again (ms since 1970). */
+let due = 0;
 let timer = 0;
 /** Whether this page holds a ticket that was not used: its form is wanted again. */
 let unused = Boolean(ticket);
@@ -30,8 +32,18 @@ const again = () => (unused ? "form" : "");
 /** @param {number} ms */
 function wait(ms) {
   show("signed");
+  due = Date.now() + ms;
+  tick();
+}
+
+/**
+ * A timer holds 2^31 - 1 ms, 24.8 days; a longer one fires at once, and in danger mode
+ * the promised time may be months away.
+ */
+function tick() {
   clearTimeout(timer);
-  timer = window.setTimeout(onDue, Math.max(ms, 0));
+  const left = due - Date.now();
+  timer = window.setTimeout(onDue, Math.min(Math.max(left, 0), 2 ** 31 - 1));
 }
 
 /**
@@ -39,7 +51,8 @@ function wait(ms) {
  * the question tells a live observer which signature this device made.
  */
 function onDue() {
-  if (publishAfter) request("signed");
+  if (Date.now() < due) tick();
+  else if (publishAfter) request("signed");
   else show("due");
 }
 
@@ -64,7 +77,7 @@ async function attempt(word, make) {
 }
 
 /** Ask the server, and take its proof only if it proves our own leaf. */
-const request = (word = "working") =>
+const request = (word = "asking") =>
   attempt(word, async () => {
     const response = await ask(path + "/receipt", {
       method: "POST",

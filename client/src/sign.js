@@ -20,13 +20,14 @@ let store;
 let body;
 /** @type {string[] | 0} Until issued: see makeSignature; then the ticket. */
 let attempt;
-let nonce = "";
-/** The secret that withdraws; empty when the signer gave up that power. */
-let w = "";
-/** Not to be sent before (ms since 1970). */
-let due = 0;
-/** The server's signed promise. */
-let promise = "";
+/** @type {string} */
+let nonce;
+/** The secret that withdraws; empty when the signer gave up that power. @type {string} */
+let w;
+/** Not to be sent before (ms since 1970). @type {number} */
+let due;
+/** The server's signed promise. @type {string} */
+let promise;
 
 const load = () =>
   ([body, attempt, nonce, w, due, promise] = JSON.parse(store[key] || "[]"))[0];
@@ -78,8 +79,10 @@ async function prepare() {
 
   // What is signed is the text on the page. It may differ from the published one, for
   // instance where an add-on translated it; the token would be spent for nothing.
-  const statement = document.getElementById("statement").textContent;
-  const digest = await sha(256, utf8(statement));
+  const digest = await sha(
+    256,
+    utf8(document.getElementById("statement").textContent),
+  );
   must(hex(digest) == data.digest, "text-changed");
 
   const keyLeaf = atob(data.key);

@@ -60,7 +60,7 @@ export const tokenInput = (nonce, challenge, keyId) =>
  */
 export async function encode(message, salt, size) {
   const h = await sha(384, zeros(8) + (await sha(384, message)) + salt);
-  const block = raw(zeros(size - 98) + u16(1)[1] + salt);
+  const block = raw(zeros(size - 98) + "\x01" + salt);
   let mask = "";
   for (let i = 0; mask.length < size;) mask += await sha(384, h + "\0\0" + u16(i++));
   const masked = raw(mask).map((byte, i) => byte ^ block[i]);

@@ -2,7 +2,7 @@
  * Checking a receipt in the browser, against the log it names. Every function reports
  * by `say(name, value)`, where value is "yes", "no" or another word of README.md.
  */
-import { base64url, hex, raw, sha, unhex } from "./bytes.js";
+import { base64url, hex, raw, sha, unhex, unutf8 } from "./bytes.js";
 import { Fate, parseJSON } from "./fate.js";
 import { promiseTerms } from "./files.js";
 import { LENGTH, parseLeaf } from "./leaf.js";
@@ -85,7 +85,9 @@ export async function checkReceipt(text, host, say) {
   );
 
   const { challenge, digest } = await readHeader(log, origin);
-  judge("statement", (await sha(256, await reader(path)("statement"))) === digest);
+  const statement = await reader(path)("statement");
+  const isText = (await sha(256, statement)) === digest;
+  judge("statement", isText);
   const nonce = await signature.nonce(challenge);
   const announced = await findKey(log, signature.keyIndex, proof.index);
   judge(
@@ -101,7 +103,10 @@ export async function checkReceipt(text, host, say) {
     index: proof.index,
     announced,
     signature,
+    path,
     facts: {
+      // A statement begins with its title, on a line of its own.
+      title: isText ? unutf8(statement).split("\n")[0] : origin,
       origin,
       vkey,
       index: String(proof.index),

