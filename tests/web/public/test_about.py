@@ -43,6 +43,33 @@ def test_the_promises_are_the_protocols_words(reader: Reader) -> None:
     assert checked > 30
 
 
+def test_the_foot_of_every_page_promises_no_more_than_the_first_promise(
+    reader: Reader,
+) -> None:
+    body = reader.opens("/en/").content.decode().split("<footer")[1]
+    assert (
+        "better than one in the crowd of the same statement version, issuer key and"
+        " publication interval, which may be small"
+    ) in body
+    assert 'href="/en/promises/#p1"' in body
+    assert '<div id="p1">' in reader.opens("/en/promises/").content.decode()
+
+
+def test_the_measured_figures_stand_in_chinese_too(reader: Reader) -> None:
+    page = text_of(reader.opens("/zh-hans/promises/"))
+    assert "73 %" in page
+    assert "Simulated" not in page
+    assert "%%" not in page
+
+
+def test_the_words_used_are_explained(reader: Reader) -> None:
+    body = reader.opens("/en/promises/").content.decode()
+    listed = body.split('<h2 id="words">')[1].split("</dl>")[0]
+    for word in ("Checkpoint", "Token", "Issuer key", "Pool", "Crowd", "Digest"):
+        assert f"<dt>{word}</dt>" in listed
+    assert '<div id="mode"><dt>Publication mode</dt>' in listed
+
+
 def test_the_contact_is_the_operators(instance: Instance, reader: Reader) -> None:
     assert "has not named a contact" in text_of(reader.opens("/en/abuse/"))
     instance.restart(UNDERSIGNED_ABUSE_CONTACT="abuse@example.org")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -44,11 +45,58 @@ def test_the_statement_stands_on_the_page_byte_for_byte(
 ) -> None:
     campaign = instance.open_campaign(id="text", text=f"{TEXT}\n\n  <b>1 & 2</b>")
     body = reader.opens("/en/c/text/").content.decode()
+    assert statement_in(body) == campaign.statement
+    assert campaign.statement_sha256 in body
+
+
+def statement_in(body: str) -> str:
+    """Return what a browser takes for the text, as it is hashed before signing."""
     shown = re.search(r'<div id="statement"[^>]*>(.*?)</div>', body, re.DOTALL)
     assert shown is not None
-    raw = shown[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    assert raw == campaign.statement
-    assert campaign.statement_sha256 in body
+    return html.unescape(re.sub(r"</?span[^>]*>", "", shown[1]))
+
+
+def add_languages(**texts: str) -> str:
+    """Return the end of a campaign file: by language, with _ for -, the text."""
+    return "".join(
+        f"""
+[[statement.translations]]
+language = "{language.replace("_", "-")}"
+title = "{text}!"
+text = "{text}"
+"""
+        for language, text in texts.items()
+    )
+
+
+def test_each_language_of_the_text_is_marked_and_no_character_changes(
+    instance: Instance, reader: Reader
+) -> None:
+    campaign = instance.open_campaign(
+        id="text",
+        text=f"{TEXT}\n\n* * *\n\nThis is no other language.",
+        tail=add_languages(
+            zh_Hans="公布土壤调查。", ar="انشروا مسح التربة.", zh_Hant="公佈土壤調查。"
+        ),
+    )
+    body = reader.opens("/en/c/text/").content.decode()
+    assert statement_in(body) == campaign.statement
+    langs = re.findall(r'<span lang="([^"]*)" dir="auto">', body.split("</h2>")[2])
+    assert langs == ["en", "zh-Hans", "ar", "zh-Hant"]
+
+
+@pytest.mark.parametrize("path", ["", "c/text/", "c/text/sign/", "c/text/removals/"])
+def test_a_signed_title_in_the_readers_language_is_the_one_shown(
+    instance: Instance, reader: Reader, path: str
+) -> None:
+    instance.open_campaign(id="text", tail=add_languages(zh_Hans="公布土壤调查。"))
+    heading = r'lang="zh-Hans" dir="auto">公布土壤调查。!</(a|h1)>'
+    chinese = reader.opens(f"/zh-hans/{path}").content.decode()
+    assert re.search(heading, chinese)
+    assert "其余页面" not in chinese
+    english = reader.opens(f"/en/{path}").content.decode()
+    assert not re.search(heading, english)
+    assert f'lang="en" dir="auto">{TITLE}</' in english
 
 
 def test_the_count_shows_its_parts_and_where_it_comes_from(
@@ -70,7 +118,9 @@ def test_the_count_shows_its_parts_and_where_it_comes_from(
     assert "as honest as the issuer" in page
     assert re.search(r"As of checkpoint \d+, 21 November 2026, \d\d:\d\d UTC", page)
     assert "undersigned-verify audit https://undersigned.example/c/soil" in page
+    assert "− 1 · made by a script No." in page
     removals = text_of(reader.opens("/en/c/soil/removals/"))
+    assert "c" * 64 in removals
     assert "made by a script" in removals
     assert "mina, petra" in removals
 
@@ -87,6 +137,24 @@ def test_a_split_campaign_never_shows_its_net_as_support(
     assert "For1" in page.replace(" ", "")
     assert "Against1" in page.replace(" ", "")
     assert "2 signatures, for and against" in text_of(reader.opens("/en/"))
+
+
+def test_nobody_is_said_to_be_against_where_that_is_not_offered(
+    instance: Instance, reader: Reader
+) -> None:
+    campaign = instance.open_campaign(id="split", stances=["for", "reservation"])
+    instance.sign(campaign, stance="for")
+    instance.publish(campaign)
+    instance.sign(campaign, "vic@example.org", stance="reservation")
+    instance.publish(campaign)
+    pages = [text_of(reader.opens(f"/en/{path}")) for path in ("", "c/split/")]
+    assert "2 signatures, all answers together" in pages[0]
+    assert "2 signatures stand under this text, all answers together." in pages[1]
+    assert "each checkpoint, all answers together." in pages[1]
+    brief = text_of(reader.opens("/en/c/split/sign/"))
+    assert "and which answer it gives" in brief
+    for page in (*pages, brief):
+        assert "against" not in page.replace("Against whom", "")
 
 
 def test_a_slow_mode_does_not_tell_that_somebody_signed_just_now(

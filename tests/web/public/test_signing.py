@@ -70,7 +70,9 @@ def test_asha_signs_by_mail_and_keeps_number_and_key(
     assert "Your signature is accepted" in page
     assert "undersigned promise v1" in page
     assert "could have linked" in page
-    assert len(re.findall(r"\b[\w-]{43}\b", page)) >= 2
+    number, key = re.findall(r" ([0-9a-f]{64}) ", page)[:2]
+    assert page.count(number) == 2, "as the promise has it"
+    assert key != number
     instance.publish(campaign)
     assert instance.net(campaign) == 1
     assert instance.audit(campaign).verdict == "accepted"
@@ -199,6 +201,30 @@ def test_what_cannot_be_shown_spends_no_token(
     assert words in text_of(page)
     assert 'value="Riverside"' in page.content.decode()
     assert "Your signature is accepted" in finish(reader, hidden_of(page, "ticket"))
+
+
+def test_a_refusal_leads_to_the_field_it_is_about(
+    instance: Instance, reader: Reader, campaign: Campaign
+) -> None:
+    ticket = get_ticket(instance, reader)
+    data = {"ticket": ticket, "stance": "0", "comment": "Call 0171 555 01 23"}
+    body = reader.sends(f"{SIGN}finish/", data).content.decode()
+    assert 'href="#f-comment"' in body
+    assert '<p class="fault" id="f-comment_error">' in body
+    assert re.search(r'<details class="way" open><summary>Show something', body)
+
+
+def test_a_permission_that_ran_out_leads_to_a_new_one(
+    instance: Instance, reader: Reader, campaign: Campaign
+) -> None:
+    data = {"ticket": get_ticket(instance, reader)}
+    body = reader.sends(f"{SIGN}write/", data).content.decode()
+    error = body.split('data-show="error"')[1].split("</div>")[0]
+    (link,) = re.findall(r'<p data-show="ticket-expired ticket[^>]*>.*?</p>', error)
+    assert f'href="{SIGN}#ways"' in link
+    (lost,) = re.findall(r'<p data-show="undefined"[^>]*>.*?</p>', error)
+    assert "The connection failed" in lost
+    assert error.count("The connection failed") == 1
 
 
 def test_nobody_signs_for_by_forgetting_to_choose(

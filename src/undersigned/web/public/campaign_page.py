@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,6 +18,8 @@ from undersigned.web.public import chart, words
 from undersigned.web.shared import locale
 from undersigned.web.shared.services import Services
 
+_NEWEST_REMOVALS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
@@ -25,9 +28,23 @@ class ListRow:
     campaign: Campaign
     count: Count
     mode: str | Promise
-    html_lang: str
+    title: str
+    title_lang: str
     is_open: bool
     is_split: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPart:
+    """A stretch of the signed text in one language, or a break between two.
+
+    ``lang``: BCP 47, "" where it is not known. ``title``: "" for a break.
+    """
+
+    text: str
+    lang: str = ""
+    title: str = ""
+    is_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +97,76 @@ def text_language(campaign: Campaign) -> str:
     return locale.html_code(campaign.language)
 
 
-def make_list_row(services: Services, campaign: Campaign) -> ListRow:
+_BREAK = "* * *\n\n"
+_HEAD = re.compile(r"(?P<title>[^\n]+)\n\n(?P<to>[^\n:]+): (?P<names>[^\n]+)\n\n")
+_BY_TO = {"إلى": "ar", "À": "fr", "A": "es"}
+
+
+def _guess_language(to: str, text: str) -> str:
+    """Return the language of a translation: the signed text does not name it.
+
+    ``to``: what stands before the offices (``campaigns.rules``).
+    """
+    if to == "致":
+        known = (len(text.encode(each, "ignore")) for each in ("gb2312", "big5"))
+        simplified, traditional = known
+        return "zh-Hans" if simplified >= traditional else "zh-Hant"
+    return _BY_TO.get(to, "en" if " the " in text else "")
+
+
+def split_statement(campaign: Campaign) -> list[StatementPart]:
+    """Return the signed text by language; the joined parts are its exact characters.
+
+    A language begins with its title and the same offices again. A text that is built
+    otherwise is one part.
+    """
+    whole, lang = campaign.statement, text_language(campaign)
+    first = _HEAD.match(whole)
+    if first is None:
+        return [StatementPart(whole, lang, campaign.title)]
+    heads = [first] + [
+        head
+        for found in re.finditer(re.escape("\n\n" + _BREAK), whole)
+        if (head := _HEAD.match(whole, found.end())) and head["names"] == first["names"]
+    ]
+    parts: list[StatementPart] = []
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        end = following.start() - len(_BREAK) if following else len(whole)
+        text = whole[head.start() : end]
+        if head is not first:
+            lang = _guess_language(head["to"], text)
+            parts.append(StatementPart(_BREAK, is_text=False))
+        parts.append(StatementPart(text, lang, head["title"]))
+    return parts
+
+
+def choose_title(campaign: Campaign, language: str) -> tuple[str, str]:
+    """Return the title in the page's language and its ``lang``.
+
+    Only a title that is part of the signed text is used; else the first one.
+    """
+    wanted = locale.html_code(language)
+    primary = wanted.split("-")[0]
+    near = [
+        part
+        for part in split_statement(campaign)
+        if part.is_text and part.lang.split("-")[0] == primary
+    ]
+    exact = [part for part in near if part.lang == wanted]
+    for part in (*exact, *near):
+        return part.title, part.lang
+    return campaign.title, text_language(campaign)
+
+
+def make_list_row(services: Services, campaign: Campaign, *, language: str) -> ListRow:
     """Return the campaign with its present count."""
+    title, title_lang = choose_title(campaign, language)
     return ListRow(
         campaign=campaign,
         count=queries.get_count(ledger=services.ledger, origin=campaign.origin),
         mode=words.MODES[str(campaign.mode)],
-        html_lang=text_language(campaign),
+        title=title,
+        title_lang=title_lang,
         is_open=is_open(campaign),
         is_split=len(campaign.stances) > 1,
     )
@@ -221,6 +301,7 @@ def make_campaign_page(
         "stances": make_stances(campaign, count),
         "has_open": "open" in campaign.classes,
         "removals": removals,
+        "newest_removals": make_removals(removals)[:_NEWEST_REMOVALS],
         "removed": sum(removal.signatures for removal in removals),
         "commands": make_commands(services, campaign),
         **make_growth(services, campaign, removals, language),
@@ -229,12 +310,16 @@ def make_campaign_page(
 
 def make_frame(campaign: Campaign, *, language: str) -> dict[str, object]:
     """Return what every page about one campaign says of it."""
+    title, title_lang = choose_title(campaign, language)
     return {
         "campaign": campaign,
+        "title": title,
+        "title_lang": title_lang,
+        "statement": split_statement(campaign),
         "state": words.STATES[str(campaign.state)],
         "mode": words.MODES[str(campaign.mode)],
         "is_open": is_open(campaign),
         "takes_withdrawals": takes_withdrawals(campaign),
         "text_lang": text_language(campaign),
-        "other_language": not language.startswith(campaign.language.split("-")[0]),
+        "other_language": not language.startswith(title_lang.split("-")[0]),
     }

@@ -35,7 +35,10 @@ def language() -> str:
 def list_all(request: HttpRequest) -> HttpResponse:
     """Show every campaign, open ones first."""
     here = services(request)
-    rows = [campaign_page.make_list_row(here, each) for each in list_campaigns()]
+    rows = [
+        campaign_page.make_list_row(here, each, language=language())
+        for each in list_campaigns()
+    ]
     context = {
         "facts": here.settings,
         "open": [row for row in rows if row.is_open],

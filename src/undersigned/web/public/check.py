@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods
 
 from undersigned.kernel.errors import Refused
 from undersigned.web.public import words
-from undersigned.web.public.campaign_page import text_language
+from undersigned.web.public.campaign_page import choose_title
 from undersigned.web.public.forms import CheckForm
 from undersigned.web.public.receipt_check import CheckedReceipt, check_receipt
 from undersigned.web.shared.errors import translate
@@ -50,7 +51,8 @@ def _page(
         name = words.STANCE_NAMES[found.stance]
         context["stance"] = words.STANCES[name]
         context["state"] = words.SIGNATURE_STATES.get(found.state, found.state)
-        context["text_lang"] = text_language(found.campaign)
+        title, title_lang = choose_title(found.campaign, get_language() or "en")
+        context |= {"title": title, "title_lang": title_lang}
     return render_page(
         request, "public/check/check.html", context, status=status, start=request.path
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from typing import ClassVar
 
@@ -28,17 +27,12 @@ class ReceiptNotReady(NotFound):
     code: ClassVar[str] = "receipt-not-ready"
 
 
-def encode_key(value: bytes) -> str:
-    """Return 32 bytes as people copy them: base64url without padding."""
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
 def receipt_page(
     request: HttpRequest, campaign: Campaign, signed: UnscriptedSignature
 ) -> HttpResponse:
-    """Show number, key and promise, once."""
-    nonce = encode_key(signed.nonce)
-    w = encode_key(signed.w) if signed.w else ""
+    """Show number, key and promise, once; the number in hex, as everywhere."""
+    nonce = signed.nonce.hex()
+    w = signed.w.hex() if signed.w else ""
     context: dict[str, object] = {
         "nonce": nonce,
         "w": w,

@@ -21,7 +21,7 @@ from undersigned.web.public import words
 from undersigned.web.public.campaign_page import find_entry, make_frame
 from undersigned.web.public.forms import EmailForm, InvitationForm, SignForm
 from undersigned.web.shared import problem
-from undersigned.web.shared.errors import translate
+from undersigned.web.shared.errors import add_refusal, translate
 from undersigned.web.shared.page import render_page
 from undersigned.web.shared.services import Services, services
 from undersigned.web.shared.staged_form import StagedForm
@@ -198,9 +198,16 @@ def write_page(
     form: SignForm | None = None,
     refused: UndersignedError | None = None,
 ) -> HttpResponse:
-    """Return the signing form for someone who holds a ticket."""
+    """Return the signing form for someone who holds a ticket.
+
+    A refusal of what was to be shown stands at the field that it is about.
+    """
     here = services(request)
     filled = form or SignForm(stances=campaign.stances, shows=campaign.show_names)
+    field = str(refused.data.get("field", "")) if refused else ""
+    if refused is not None and filled.is_bound and field in filled.fields:
+        add_refusal(filled, field, refused)
+        refused = None
     shown_open = any(
         name in filled.fields and (filled[name].value() or name in filled.errors)
         for name in ("name", "place", "comment")

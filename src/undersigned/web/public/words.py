@@ -151,7 +151,9 @@ _CLIENT_MESSAGES: Mapping[str, Words] = {
 _SERVER_CODES = (
     "already-issued",
     "campaign-closed",
+    "campaign-not-open",
     "intake-closed",
+    "key-index-unknown",
     "names-not-shown",
     "personal-data-found",
     "receipt-not-ready",
@@ -161,6 +163,7 @@ _SERVER_CODES = (
     "ticket-expired",
     "ticket-not-valid",
     "ticket-not-yet-valid",
+    "token-not-valid",
     "too-many-requests",
 )
 

@@ -55,10 +55,21 @@ def span(seconds: int) -> str:
     return locale.say_span(seconds, _language())
 
 
+def _with_sign(sign: str, value: int) -> SafeString:
+    # Without a direction of its own "− 942" is set as "942 −" from right to left.
+    return format_html('<bdi dir="ltr">{}{}</bdi>', sign, number(value))
+
+
 @register.filter
-def short_hash(value: str) -> str:
-    """Write the two ends of a digest, enough to compare by eye."""
-    return f"{value[:8]}…{value[-8:]}" if len(value) > 20 else value
+def taken(value: int) -> SafeString:
+    """Write how many are taken off a count."""
+    return _with_sign("− " if value else "", value)
+
+
+@register.filter
+def change(value: int) -> SafeString:
+    """Write by how many a count rose or fell."""
+    return _with_sign("−" if value < 0 else "+", abs(value))
 
 
 @register.simple_tag
