@@ -54,6 +54,8 @@ def test_from_the_list_to_a_receipt_that_holds_without_us(
     asha.sees("Published. Your receipt is ready")
     receipt = asha.saves("Save the receipt", "receipt.tlog-proof")
     assert asha.stored_keys() == []
+    assert asha.page.locator("h1:visible").all_inner_texts() == ["Your signature"]
+    asha.sees("Back to the campaign")
 
     assert world.count(campaign)["net"] == before + 1
     asha.opens(f"/en/c/{campaign}/names/")
@@ -87,6 +89,10 @@ def test_the_check_page_checks_in_the_browser_and_says_so(
     vic.presses("Check")
     vic.sees("This receipt is good")
     vic.sees("Checked in this browser")
+    link = vic.page.get_by_role("link", name="Publish the soil survey")
+    assert link.get_attribute("href") == f"/c/{campaign}/"
+    vic.page.get_by_role("link", name="log.vkey").click()
+    assert f"/c/{campaign}+" in vic.page.content()
 
     forged = receipt.with_name("forged.tlog-proof")
     lines = receipt.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -199,3 +205,43 @@ def test_some_hours_later_the_next_visit_sends_it(
     asha.sees("Signed. It waits to be published")
     world.advance()
     assert world.count(campaign)["net"] == before + 1
+
+
+def test_an_expired_permission_leads_to_a_new_one(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.expects_errors = True
+    asha.gets_permission_by_mail(campaign, "asha.slow@example.org")
+    expired = {"status": 403, "json": {"code": "ticket-expired"}}
+    asha.page.route(
+        f"**/c/{campaign}/issue",
+        lambda route: route.fulfill(**expired),
+    )
+    asha.signs()
+    asha.sees("This permission to sign has run out")
+    shown = asha.text()
+    assert "if you go on" not in shown
+    assert "The connection failed" not in shown
+    asha.page.unroute(f"**/c/{campaign}/issue")
+    asha.page.get_by_role("link", name="To the ways of signing").click()
+    asha.asks_by_mail("asha.slow@example.org")
+    code, _link = asha.reads_mail("asha.slow@example.org")
+    asha.types_code(code)
+    asha.presses("Go on")
+    asha.sees("Signed. It waits to be published")
+    world.advance()
+
+
+def test_what_may_not_be_shown_is_pointed_at_even_when_folded_away(
+    world: World, campaign: str, visit: Visit
+) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.folds@example.org")
+    asha.shows(comment="Call 0171 555 01 23")
+    asha.page.get_by_text("Show something of yourself").click()
+    comment = asha.page.locator("[name=comment]")
+    comment.wait_for(state="hidden")
+    asha.signs()
+    comment.wait_for(state="visible")
+    assert asha.page.evaluate("document.activeElement.name") == "comment"

@@ -39,8 +39,13 @@ def test_nothing_is_written_to_the_device_and_nobody_is_named(
     assert asha.page.locator("[name=name]").count() == 0
     assert asha.page.get_by_text("At my next visit").count() == 0
     asha.gives_up_the_key()
+    asha.page.clock.install()
     asha.signs()
     asha.sees("Signed. It waits to be published")
+    # Promised for 2100: longer than one timer can wait.
+    asha.page.clock.fast_forward(60_000)
+    asha.sees("Signed. It waits to be published")
+    asha.sees("2100-01-")
     assert asha.stored_keys() == []
 
 
