@@ -113,7 +113,10 @@ const acts = {
 };
 
 addEventListener("click", ({ target }) => {
-  const act = acts[/** @type {HTMLElement} */ (target).dataset.act];
+  const name = /** @type {HTMLElement} */ (target).dataset.act;
+  // An unfinished attempt is finished with the ticket of this page.
+  if (name === "go") unused = false;
+  const act = acts[name];
   if (act && leaf) act();
 });
 

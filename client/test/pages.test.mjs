@@ -175,6 +175,9 @@ test("a new ticket finishes an attempt whose ticket expired", async () => {
   const [first, second] = server.requests.filter((r) => r.path === "issue");
   assert.ok(Buffer.from(first.body).equals(Buffer.from(second.body)));
   assert.equal(second.headers.authorization, "Ticket two");
+  again.press("forget");
+  again.pass(0);
+  assert.equal(await again.shown(), "done", "that ticket is used");
 });
 
 test("beginning anew makes another request", async () => {
