@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from datetime import timedelta
@@ -219,3 +220,19 @@ def test_a_relative_data_directory_is_made_whole(
     instance.start()
     instance.stop()
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_a_tick_leaves_no_requests_time_on_any_file(instance: Instance) -> None:
+    campaign = instance.open_campaign()
+    instance.sign(campaign)
+    private = [
+        path
+        for path in (instance.data, *instance.data.rglob("*"))
+        if not path.is_relative_to(instance.environment.public)
+    ]
+    assert {path.suffix for path in private} >= {".sqlite3", ".key", ".json"}
+    for path in private:
+        os.utime(path, (1, 1))
+    instance.publish(campaign)
+    told = [path for path in private if path.exists() and path.stat().st_mtime < 1e9]
+    assert told == []

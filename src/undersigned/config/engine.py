@@ -31,7 +31,7 @@ from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.clock import Clock, SystemClock, round_down
-from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import KeysLocked, Keystore
@@ -98,11 +98,14 @@ class Engine:
         """Do what time asks for: publications, closing days, closings."""
         services = self.services
         with self._ticking:
+            ticked: list[str] = []
             published = publish_due(
-                ledger=services.ledger,
-                at=at,
-                on_tick=lambda origin: self.settle_issuance(origin, at),
+                ledger=services.ledger, at=at, on_tick=ticked.append
             )
+            for origin in ticked:
+                self.settle_issuance(origin, at)
+            if ticked:
+                blur_times(self.environment.data, leave=self.environment.public.name)
             minute = round_down(at, seconds=60)
             if minute != self.settled_at:
                 self.settled_at = minute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def destroy_file(path: Path) -> None:
     except OSError as error:
         raise StorageFailed(f"couldn't destroy {path}: {error}") from error
     fsync_directory(path.parent)
+
+
+def blur_times(folder: Path, *, leave: str) -> None:
+    """Give everything below ``folder`` this moment as its time of change.
+
+    The file system notes by itself when a file or folder was last written: the last
+    request's very instant. Setting a file's times is a change of its own, so that the
+    instant is gone from all of them. ``leave``: a folder in it that is public.
+    """
+    for place, folders, files in os.walk(folder):
+        if Path(place) == folder and leave in folders:
+            folders.remove(leave)
+        for name in (".", *files):
+            with contextlib.suppress(FileNotFoundError):
+                # Moved or removed meanwhile, by the thread that it belongs to.
+                os.utime(Path(place) / name, follow_symlinks=False)
 
 
 def make_private_folder(path: Path) -> Path:
