@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -103,3 +104,15 @@ def test_a_fault_nobody_foresaw_is_told_without_the_request(
     assert "ArithmeticError" in told[0]
     assert "test_closed_intake.py" in told[0]
     assert ASHA not in told[0]
+
+
+def test_who_comes_too_late_is_led_back_to_the_beginning(
+    instance: Instance, reader: Reader, campaign: Campaign
+) -> None:
+    page = reader.sends(f"{SIGN}ask/", {"klass": "email", "address": ASHA})
+    code = Asked("", instance.mailbox.next()).code
+    data = {"ask": hidden_of(page, "ask"), "code": code}
+    instance.clock.advance(timedelta(days=2))
+    late = reader.sends(f"{SIGN}confirm/", data)
+    assert late.status_code == 410
+    assert f'<a href="{SIGN}">' in late.content.decode()

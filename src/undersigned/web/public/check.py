@@ -8,9 +8,9 @@ from django.views.decorators.http import require_http_methods
 
 from undersigned.kernel.errors import Refused
 from undersigned.web.public import words
-from undersigned.web.public.campaign_page import choose_title
 from undersigned.web.public.forms import CheckForm
 from undersigned.web.public.receipt_check import CheckedReceipt, check_receipt
+from undersigned.web.public.statement import choose_title
 from undersigned.web.shared.errors import translate
 from undersigned.web.shared.page import render_page
 from undersigned.web.shared.services import require_turn, services

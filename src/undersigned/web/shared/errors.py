@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.core.exceptions import RequestDataTooBig
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext
 
 from undersigned.kernel.errors import UndersignedError
@@ -40,6 +41,21 @@ def add_refusal(form: Form, name: str, error: UndersignedError) -> None:
     form.add_error(name, say_in_one(translate(error)))
 
 
+# After these one has to begin again: the page says where.
+_BEGIN_AGAIN = frozenset(
+    {"ask-expired", "ticket-expired", "ticket-not-valid", "puzzle-not-solved"}
+)
+
+
+def _find_restart(request: HttpRequest, code: str) -> str | None:
+    """Return the address of the signing page that the request came from, if any."""
+    found = request.resolver_match
+    campaign_id = found.kwargs.get("campaign_id") if found else None
+    if code not in _BEGIN_AGAIN or campaign_id is None:
+        return None
+    return reverse("sign", args=[campaign_id])
+
+
 def _answer(
     request: HttpRequest,
     said: Said,
@@ -60,6 +76,7 @@ def _answer(
             "detail": gettext(said.detail),
             "status": said.status,
             "minutes": -(-retry_after // 60) if retry_after else None,
+            "restart": _find_restart(request, code),
         }
         response = render_page(
             request,
