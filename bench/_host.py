@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from undersigned_verify import token
 
+from bench._machine import ROOT
 from undersigned.credentials import client
 from undersigned.credentials.rsa import BlindSigner, make_key
 
@@ -60,6 +65,30 @@ class Ceiling:
         return self.redeem_us + 1e6 / self.blind_sign
 
 
+@contextmanager
+def occupied() -> Iterator[None]:
+    """Keep every other processor busy with the same operations, as under load.
+
+    While the product is measured, it and the load generator keep all processors busy,
+    and two that share a core or a cache slow each other down. What the host could do
+    under load is what it does then.
+    """
+    others = max(0, len(os.sched_getaffinity(0)) - 1)
+    with ExitStack() as stack:
+        for _number in range(others):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "bench._host"],
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield
+
+
 class HostRates:
     """Measures the ceiling again and again with one key."""
 
@@ -94,3 +123,17 @@ class HostRates:
             sign=cpu_rate(self.sign, seconds=seconds),
             blind_sign=cpu_rate(self.blind_sign, seconds=seconds),
         )
+
+
+def _keep_busy(*, at_most: float = 60.0) -> None:
+    """Run the operations until killed, or for a minute."""
+    rates, until = HostRates(), time.monotonic() + at_most
+    print("ready", flush=True)
+    while time.monotonic() < until:
+        rates.verify()
+        rates.sign()
+        rates.blind_sign()
+
+
+if __name__ == "__main__":
+    _keep_busy()

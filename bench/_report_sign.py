@@ -145,7 +145,7 @@ def _notes(found: Mapping[str, list[float]]) -> list[str]:
         "workers, database; the load generator is not counted.",
         "A share is the ceiling's time over the time spent, by round; the figure is "
         "the median of the rounds. The host's rates are taken before and after each "
-        "measurement.",
+        "measurement, with the other processors busy as they are while the load runs.",
         "Every signature that was acknowledged stood in the log after closing.",
         "While an issuance file holds at most 2,000 rows it is rebuilt in key order "
         f"after every commit, to show no order; the share is {begun:.1%} then.",

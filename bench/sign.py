@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from bench import _eligibility, _flow, _instance, _signers, _wrk
 from bench._cpu import Meter
-from bench._host import Ceiling, HostRates
+from bench._host import Ceiling, HostRates, occupied
 from bench._instance import PATH, WORK, Fixture
 from bench._programs import NotStarted
 from bench._report_sign import report
@@ -54,10 +54,15 @@ def _load(plan: Plan, *, port: int, path: str, warm: bool = False) -> _wrk.Load:
     )
 
 
+def _measure_host(plan: Plan) -> Ceiling:
+    with occupied():
+        return plan.host.measure(seconds=HOST_SECONDS)
+
+
 def _figures(plan: Plan, before: Ceiling, meter: Meter, load: _wrk.Load) -> Measured:
     # The processor is twice as fast in one second as in the next where others share
     # it: the host's rates are taken on both sides of what is measured.
-    after = plan.host.measure(seconds=HOST_SECONDS)
+    after = _measure_host(plan)
     ceiling = before.mean(after)
     return {
         "us": 1e6 * meter.seconds / load.accepted,
@@ -76,7 +81,7 @@ def _measure_bodies(
     plan: Plan, what: str, pids: tuple[int, ...], port: int, path: str
 ) -> Measured:
     _load(plan, port=port, path=path, warm=True)
-    before = plan.host.measure(seconds=HOST_SECONDS)
+    before = _measure_host(plan)
     meter = Meter(pids)
     meter.start(time.monotonic())
     load = _load(plan, port=port, path=path)
@@ -113,7 +118,7 @@ def _measure_flows(plan: Plan, *, whole: bool, rows: int) -> Measured:
         _instance.avoid_tick(60)
         with _instance.serve(data) as server:
             _flow.run_journeys(port=server.port, journeys=journeys(warm))
-            before = plan.host.measure(seconds=HOST_SECONDS)
+            before = _measure_host(plan)
             meter = Meter((server.pid,))
             meter.start(time.monotonic())
             load = _flow.run_journeys(port=server.port, journeys=journeys(signers))

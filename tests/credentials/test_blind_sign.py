@@ -75,7 +75,7 @@ class TestBlindSigning:
         self, signer: BlindSigner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A fault in the CRT computation would betray the key (RFC 9474 §6).
-        real = credentials_rsa._lib.EVP_PKEY_sign
+        real = credentials_rsa._sign
 
         def faulty(
             context: int, out: object, length: object, data: bytes, size: int
@@ -84,7 +84,7 @@ class TestBlindSigning:
             out[7] = bytes([out[7][0] ^ 1])  # type: ignore[index]  # a ctypes buffer
             return done
 
-        monkeypatch.setattr(credentials_rsa._lib, "EVP_PKEY_sign", faulty)
+        monkeypatch.setattr(credentials_rsa, "_sign", faulty)
         with pytest.raises(StorageFailed, match="own check"):
             signer.blind_sign((5).to_bytes(256))
 

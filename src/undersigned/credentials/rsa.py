@@ -5,8 +5,9 @@ RSA_NO_PADDING (PROTOCOL §6). OpenSSL blinds the private operation itself. The 
 is raised to e again before it leaves: a fault in the CRT computation would otherwise
 hand out a value from which the key can be factored.
 
-ctypes releases the interpreter lock during the call, so signing threads run beside
-the event loop.
+The private operation gives up the interpreter lock, so that signing threads run beside
+the event loop. The short calls around it keep the lock: having it back takes longer
+than they do where the event loop is busy.
 """
 
 from __future__ import annotations
@@ -38,20 +39,21 @@ class IssuerKeyWeak(Unavailable):
     code: ClassVar[str] = "issuer-key-weak"
 
 
-def _load_libcrypto() -> ctypes.CDLL:
+def _load_libcrypto() -> tuple[ctypes.PyDLL, ctypes.CDLL]:
     for name in ("libcrypto.so.3", ctypes.util.find_library("crypto")):
         if not name:
             continue
         try:
-            lib = ctypes.CDLL(name)
+            keeping, yielding = ctypes.PyDLL(name), ctypes.CDLL(name)
         except OSError:
             continue
-        if hasattr(lib, "EVP_PKEY_sign_init"):
-            return lib
+        if hasattr(keeping, "EVP_PKEY_sign_init"):
+            return keeping, yielding
     raise StorageFailed("OpenSSL's libcrypto (3.x) was not found on this machine")
 
 
-_lib = _load_libcrypto()
+# The same library twice: calls through the first keep the interpreter lock.
+_lib, _yielding_lib = _load_libcrypto()
 _p = ctypes.c_void_p
 _lib.d2i_AutoPrivateKey.restype = _p
 _lib.d2i_AutoPrivateKey.argtypes = [_p, ctypes.POINTER(_p), ctypes.c_long]
@@ -64,8 +66,9 @@ _lib.EVP_PKEY_CTX_free.argtypes = [_p]
 for _name in ("EVP_PKEY_sign_init", "EVP_PKEY_verify_recover_init"):
     getattr(_lib, _name).argtypes = [_p]
 _lib.EVP_PKEY_CTX_set_rsa_padding.argtypes = [_p, ctypes.c_int]
-for _name in ("EVP_PKEY_sign", "EVP_PKEY_verify_recover"):
-    getattr(_lib, _name).argtypes = [
+_sign, _verify_recover = _yielding_lib.EVP_PKEY_sign, _lib.EVP_PKEY_verify_recover
+for _operation in (_sign, _verify_recover):
+    _operation.argtypes = [
         _p,
         ctypes.c_char_p,
         ctypes.POINTER(ctypes.c_size_t),
@@ -111,10 +114,8 @@ class BlindSigner:
         """
         if len(blinded) != MODULUS_BYTES or int.from_bytes(blinded) >= self.n:
             raise ValueError("the blinded message is not below the modulus")
-        signed = self._run(_lib.EVP_PKEY_sign_init, _lib.EVP_PKEY_sign, blinded)
-        again = self._run(
-            _lib.EVP_PKEY_verify_recover_init, _lib.EVP_PKEY_verify_recover, signed
-        )
+        signed = self._run(_lib.EVP_PKEY_sign_init, _sign, blinded)
+        again = self._run(_lib.EVP_PKEY_verify_recover_init, _verify_recover, signed)
         if again != blinded:
             raise StorageFailed("a blind signature failed its own check")
         return signed
@@ -148,7 +149,7 @@ class RawPublicKey:
         recovered = _run(
             self._pkey,
             _lib.EVP_PKEY_verify_recover_init,
-            _lib.EVP_PKEY_verify_recover,
+            _verify_recover,
             data,
         )
         return int.from_bytes(recovered)

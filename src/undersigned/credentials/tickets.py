@@ -54,6 +54,8 @@ class VersionKey:
     def __init__(self, origin: str, secret: bytes) -> None:
         self.origin = origin
         self._secret = secret
+        # Made once: a ticket is opened for every token.
+        self._ciphers: dict[Purpose, ChaCha20Poly1305] = {}
 
     def _derive(self, label: str) -> bytes:
         text = f"undersigned/{label}/v1\0{self.origin}".encode()
@@ -72,10 +74,15 @@ class VersionKey:
         """Return the 16 bytes that tell the ticket for one source from others."""
         return hmac.digest(self._derive("ticket-salt"), source, "sha256")[:16]
 
+    def _get_cipher(self, purpose: Purpose) -> ChaCha20Poly1305:
+        if purpose not in self._ciphers:
+            self._ciphers[purpose] = ChaCha20Poly1305(self._derive(purpose))
+        return self._ciphers[purpose]
+
     def seal(self, purpose: Purpose, payload: bytes) -> str:
         """Return ``payload`` sealed for one purpose."""
         nonce = secrets.token_bytes(12)
-        cipher = ChaCha20Poly1305(self._derive(purpose))
+        cipher = self._get_cipher(purpose)
         sealed = nonce + cipher.encrypt(nonce, payload, self.origin.encode())
         return _encode(sealed)
 
@@ -88,7 +95,7 @@ class VersionKey:
             if _encode(data) != text:
                 # The decoder skips what it does not know: one text, one meaning.
                 raise TicketNotValid()
-            cipher = ChaCha20Poly1305(self._derive(purpose))
+            cipher = self._get_cipher(purpose)
             return cipher.decrypt(data[:12], data[12:], self.origin.encode())
         except (binascii.Error, ValueError, InvalidTag):
             raise TicketNotValid() from None
