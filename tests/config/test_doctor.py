@@ -170,13 +170,27 @@ class TestTheMachine:
         monkeypatch.setattr("os.geteuid", lambda: 1000)
         assert "runs-as-root" not in find(instance, MODE="production")
 
-    def test_core_dumps_are_a_warning(
+    def test_core_dumps_are_noted(
         self, instance: Instance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("resource.getrlimit", lambda _what: (0, 0))
         assert "core-dumps" not in find(instance)
         monkeypatch.setattr("resource.getrlimit", lambda _what: (-1, -1))
-        assert find(instance)["core-dumps"] == "warning"
+        # The server switches its own off; this is about the shell that looks.
+        assert find(instance)["core-dumps"] == "note"
+
+    @pytest.mark.parametrize(
+        "hard, warned", [(1_024, True), (65_536, False), (-1, False)]
+    )
+    def test_few_files_are_a_warning(
+        self,
+        instance: Instance,
+        monkeypatch: pytest.MonkeyPatch,
+        hard: int,
+        warned: bool,
+    ) -> None:
+        monkeypatch.setattr("resource.getrlimit", lambda _what: (1_024, hard))
+        assert ("few-files" in find(instance)) is warned
 
     @pytest.mark.parametrize(
         "swaps, warned",

@@ -136,9 +136,9 @@ class TestTheOffice:
             office.restart()
             for who in order:
                 office.issue(tickets[who], requests[who])
-            contents.add(self.read(office))
+            running = self.read(office)
             office.stop()
-            contents.add(self.read(office))
+            contents.add((running, self.read(office)))
         assert len(contents) == 1
 
     def test_its_times_do_not_tell_of_the_last_request(self, office: Office) -> None:

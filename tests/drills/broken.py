@@ -33,17 +33,20 @@ def vectors_with_any_signature(values: Values) -> Values:
 def double_for_everybody(values: Values) -> Values:
     """An issuer that forgets whom it has answered."""
 
-    def decide(_version: Any, file: IssuanceFile, request: Any) -> int:
-        ticket: TicketFacts = request.ticket
-        file.spend(
-            ticket_hash=ticket.ticket_hash,
-            nullifier=request.request_hash,
-            key_index=request.key_index,
-            request=request.request_hash,
-        )
-        return int(request.key_index)
+    def decide(
+        _version: Any, file: IssuanceFile, requests: list[Any]
+    ) -> tuple[list[tuple[Any, int]], bool]:
+        for request in requests:
+            ticket: TicketFacts = request.ticket
+            file.spend(
+                ticket_hash=ticket.ticket_hash,
+                nullifier=request.request_hash,
+                key_index=request.key_index,
+                request=request.request_hash,
+            )
+        return [(request, int(request.key_index)) for request in requests], True
 
-    with patch.object(Issuer, "_decide", staticmethod(decide)):
+    with patch.object(Issuer, "_decide_all", staticmethod(decide)):
         return double.run(values)
 
 

@@ -13,7 +13,11 @@ import uvicorn
 
 from tests.factories.asgi import Answer
 from undersigned.web.hot.app import HotApp
-from undersigned.web.hot.protocol import SigningProtocol, make_protocol
+from undersigned.web.hot.protocol import (
+    SigningProtocol,
+    close_late,
+    make_protocol,
+)
 
 PATIENCE_SECONDS = 10
 
@@ -55,8 +59,16 @@ class Connection:
             name, _colon, value = line.decode("latin-1").rstrip("\r\n").partition(": ")
             assert name not in headers, "a header stands twice"
             headers[name] = value
-        body = self._file.read(int(headers.get("content-length", 0)))
+        if headers.get("transfer-encoding") == "chunked":
+            body = b"".join(iter(self._read_chunk, b""))
+        else:
+            body = self._file.read(int(headers.get("content-length", 0)))
         return Answer(int(first.split()[1]), headers, body)
+
+    def _read_chunk(self) -> bytes:
+        data = self._file.read(int(self._file.readline(), 16))
+        self._file.readline()
+        return data
 
     def close(self) -> None:
         """Hang up."""
@@ -69,7 +81,22 @@ class Wire:
     """A running server. ``taken``: how many requests went the short way."""
 
     port: int
+    server: uvicorn.Server
     taken: list[str] = field(default_factory=list)
+
+    def close_late(self, *, after: float) -> None:
+        """Let the server look for late requests, so many seconds from now."""
+        done = threading.Event()
+
+        def look() -> None:
+            now = asyncio.get_running_loop().time() + after
+            close_late(self.server.server_state.connections, now=now)
+            done.set()
+
+        # Any connection knows the loop that it runs on.
+        connection = next(iter(self.server.server_state.connections))
+        connection.loop.call_soon_threadsafe(look)
+        assert done.wait(PATIENCE_SECONDS)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -88,11 +115,11 @@ class Wire:
 
 
 @contextmanager
-def serve(front: HotApp) -> Iterator[Wire]:
+def serve(front: HotApp, *, max_connections: int = 1_000) -> Iterator[Wire]:
     """Run uvicorn with the product's protocol in a thread."""
     taken: list[str] = []
 
-    class Watched(make_protocol(front)):  # type: ignore[misc]  # a class made at run time
+    class Watched(make_protocol(front, max_connections=max_connections)):  # type: ignore[misc]  # a class made at run time
         def _find_direct(self) -> object:
             found = SigningProtocol._find_direct(self)
             if found is not None:
@@ -115,7 +142,7 @@ def serve(front: HotApp) -> Iterator[Wire]:
     )
     thread.start()
     try:
-        yield Wire(listener.getsockname()[1], taken)
+        yield Wire(listener.getsockname()[1], server, taken)
     finally:
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -343,3 +345,78 @@ def test_who_has_a_file_already_is_told_in_a_whole_answer(
         connection.send(again + make_request("GET", path, b""))
         assert connection.read().status == 304
         assert connection.read().body == first.body
+
+
+class TestLimits:
+    def test_a_head_of_many_lines_is_refused(self, wire: Wire) -> None:
+        lines = "".join(f"a: {number}\r\n" for number in range(150))
+        with wire.connect() as connection:
+            connection.send(f"GET /en/ HTTP/1.1\r\n{lines}\r\n".encode())
+            assert connection.read().status == 400
+            assert connection.read().status == 0
+
+    def test_a_head_that_does_not_end_is_refused(
+        self, wire: Wire, passed_on: list[Scope]
+    ) -> None:
+        with wire.connect() as connection:
+            connection.send(b"GET /en/ HTTP/1.1\r\na: ")
+            with contextlib.suppress(OSError):
+                for _piece in range(40):
+                    connection.send(b"y" * 8192)
+            with contextlib.suppress(OSError):
+                assert connection.read().status in (0, 400)
+        assert passed_on == []
+
+    def test_large_bodies_and_many_requests_are_no_head(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        body = bytes(200_000)
+        form = make_request("POST", "/en/c/river/withdraw/", body)
+        with wire.connect() as connection:
+            for _time in range(3):
+                connection.send(form)
+                assert connection.read().status == 299
+            for _time in range(60):
+                connection.send(sign(campaign, good))
+                assert connection.read().status == 200
+
+    def test_a_request_that_arrives_for_ever_is_hung_up_on(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        with wire.connect() as silent, wire.connect() as slow, wire.connect() as kept:
+            slow.send(sign(campaign, good)[:-1])
+            kept.send(sign(campaign, good))
+            assert kept.read().status == 200
+            wire.close_late(after=1_000.0)
+            assert silent.read().status == 0
+            assert slow.read().status == 0
+            kept.send(sign(campaign, good))
+            assert kept.read().status == 200
+
+    def test_more_connections_than_files_allow_are_not_taken(
+        self, instance: Instance, campaign: Campaign, static: Path, good: bytes
+    ) -> None:
+        front = HotApp(
+            services=instance.engine.services,
+            files=Files(public=instance.environment.public, static=[static]),
+            behind=make_behind([]),
+        )
+        with (
+            serve(front, max_connections=2) as wire,
+            wire.connect() as first,
+            wire.connect() as second,
+        ):
+            for connection in (first, second):
+                connection.send(sign(campaign, good))
+                assert connection.read().status == 200
+            with wire.connect() as third, contextlib.suppress(OSError):
+                third.send(sign(campaign, good))
+                assert third.read().status == 0
+            first.close()
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    if wire.ask(sign(campaign, good))[0].status == 200:
+                        return
+                time.sleep(0.01)
+            pytest.fail("a connection that ended makes no room")

@@ -20,7 +20,7 @@ from undersigned.safety.text import (
 
 
 def publish(text: str, limit: int = 500) -> str:
-    return require_publishable(text, field="comment", limit=limit)
+    return require_publishable(text, field="comment", limit=limit, lines=True)
 
 
 class TestNormalising:
@@ -175,3 +175,86 @@ class TestPersonalData:
         assert caught.value.data == {"field": "comment", "kind": kind}
         # What was found is not repeated: an error may end up in a log.
         assert text not in str(caught.value)
+
+
+class TestDisguises:
+    """What looks like the plain thing to a reader is found like it."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "1\u034f3\u034f8\u034f0\u034f0\u034f1\u034f3",
+            "1\ufe0f\u20e33\ufe0f\u20e38\ufe0f\u20e30\ufe0f\u20e30\ufe0f\u20e31\ufe0f\u20e33",
+            "138,0013,8000",
+            "138_0013_8000",
+            "138:0013:8000",
+            "138   0013   8000",
+            "138\u20130013\u20138000",
+            "138\u20110013\u20118000",
+            "138·0013·8000",
+            "138\u06400013\u06408000",
+            "一三八零零一三八零零零",
+            "一三八〇〇一三八〇〇〇",
+        ],
+    )
+    def test_a_number(self, text: str) -> None:
+        with pytest.raises(PersonalDataFound) as caught:
+            publish(f"call {text} now")
+        assert caught.value.data["kind"] == "number"
+
+    @pytest.mark.parametrize(
+        "text, kind",
+        [
+            ("asha@example。com", "email"),
+            ("t.me/asha", "link"),
+            ("write to @asha_of_the_river", "handle"),
+            ("车牌 京A12345", "plate"),
+            ("京A·D12345", "plate"),
+        ],
+    )
+    def test_an_address_a_handle_a_plate(self, text: str, kind: str) -> None:
+        with pytest.raises(PersonalDataFound) as caught:
+            publish(text)
+        assert caught.value.data["kind"] == kind
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "1\u200d3\u200d8",
+            "\u200dab",
+            "ab\u200c",
+            "a\u200d b",
+            "\u3164",
+            "a\u115fb",
+            "a\u2800b",
+            "a" + "\u0301" * 6,
+        ],
+    )
+    def test_what_only_hides_is_refused(self, text: str) -> None:
+        with pytest.raises(TextNotClean):
+            publish(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "In 2008, 2012, 2016 and 2020.",
+            "100,000 of us, at 7 to 9 o'clock",
+            "二〇〇八年五月十二日",
+            "نمی\u200cخواهم",
+            "क्\u200dष",
+            "e-mail me @ home",
+            "中国A股",
+            "1/2, 3/4",
+        ],
+    )
+    def test_what_people_write_passes(self, text: str) -> None:
+        assert publish(text) == unicodedata.normalize("NFC", text)
+
+    def test_a_name_has_one_line(self) -> None:
+        with pytest.raises(TextNotClean) as caught:
+            require_publishable("Asha\nOmar", field="name", limit=80)
+        assert caught.value.data == {
+            "field": "name",
+            "position": 4,
+            "character": "LINE FEED",
+        }

@@ -342,13 +342,17 @@ class TestErasing:
     ) -> None:
         def erase_by_operator() -> None:
             erase_shown_by_operator(
-                actor=OPERATOR, nonce=signed.nonce, at=instance.clock.now()
+                actor=OPERATOR,
+                book=instance.engine.services.book,
+                nonce=signed.nonce,
+                at=instance.clock.now(),
             )
 
         erase_by_operator()
         with pytest.raises(NothingShown):
             erase_by_operator()
         assert read(campaign) == []
+        assert b"Asha of the river path" not in read_pages(instance)
         kinds = [entry.kind for entry in AuditEntry.objects.order_by("number")]
         assert kinds[-1] == "ShownErased"
 

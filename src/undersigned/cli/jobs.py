@@ -30,6 +30,7 @@ from undersigned.signatures.operations.remove import (
     publish_record,
     submit_removals,
 )
+from undersigned.signatures.operations.withdraw import erase_shown_by_operator
 from undersigned.signatures.replay import DemoApprover, replay_series
 from undersigned.signatures.series import parse_series
 
@@ -168,6 +169,19 @@ def invitations_job(engine: RunningEngine, values: Values) -> Steps:
     return {"codes": codes}
 
 
+def erase_shown_job(engine: RunningEngine, values: Values) -> Steps:
+    """Erase what is shown beside a signature."""
+    services = engine.services
+    yield {"doing": "erasing"}
+    erase_shown_by_operator(
+        actor=OPERATOR,
+        book=services.book,
+        nonce=bytes.fromhex(values["nonce"]),
+        at=services.clock.now(),
+    )
+    return {"erased": True}
+
+
 class ReplayRunning(Conflict):
     """A replay into this campaign is under way in the server's process."""
 
@@ -236,4 +250,5 @@ JOBS: dict[str, Job] = {
     "record": record_job,
     "invitations": invitations_job,
     "replay": replay_job,
+    "erase-shown": erase_shown_job,
 }

@@ -26,10 +26,7 @@ from undersigned.signatures.operations.remove import (
     parse_proposal,
     propose_removal,
 )
-from undersigned.signatures.operations.withdraw import (
-    erase_shown_by_operator,
-    release_comment,
-)
+from undersigned.signatures.operations.withdraw import release_comment
 from undersigned.signatures.queries import list_comments_to_read
 
 _RANGE = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
@@ -188,10 +185,13 @@ def release_shown(arguments: argparse.Namespace, context: Context) -> int:
 
 def erase_shown(arguments: argparse.Namespace, context: Context) -> int:
     """Erase what is shown beside a signature; the count stays."""
-    erase_shown_by_operator(
-        actor=OPERATOR, nonce=_nonce(arguments.nonce), at=SystemClock().now()
+    values = run_job(
+        context,
+        "erase-shown",
+        {"nonce": _nonce(arguments.nonce).hex()},
+        on_progress=make_reporter(arguments),
     )
-    print_result(arguments, {"erased": True}, "erased")
+    print_result(arguments, values, "erased")
     if not arguments.json:
         print("Copies that others made are not reached.", file=sys.stderr)
     return 0

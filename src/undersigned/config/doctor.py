@@ -17,6 +17,7 @@ from undersigned.kernel.keystore import list_raw_secrets
 
 _LOCAL = ("localhost", "127.0.0.1", "::1", "")
 LEAST_FREE_BYTES = 1 << 30
+LEAST_FILES = 16_384
 
 
 def examine(environment: Environment) -> list[Finding]:
@@ -181,9 +182,17 @@ def _examine_machine(environment: Environment) -> Iterator[Finding]:
 
         if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
             yield Finding(
-                "warning",
+                "note",
                 "core-dumps",
-                "core dumps are on: a crash may write memory out",
+                "core dumps are on for this shell; the server switches its own off",
+            )
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if 0 <= files < LEAST_FILES:
+            yield Finding(
+                "warning",
+                "few-files",
+                f"at most {files} files may be open: so many connections, held open, "
+                "keep everybody else out (LimitNOFILE=65536 in the unit)",
             )
     if not environment.abuse_contact:
         yield Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import gc
@@ -21,7 +22,7 @@ from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
 from undersigned.config.engine import Engine
 from undersigned.kernel.errors import Unavailable
-from undersigned.web.hot.protocol import make_protocol
+from undersigned.web.hot.protocol import close_late, make_protocol
 
 log = logging.getLogger("undersigned.server")
 
@@ -35,12 +36,24 @@ class AddressTaken(Unavailable):
     code: ClassVar[str] = "address-taken"
 
 
+# Files that stay free for storage, pages and the control socket.
+FILES_KEPT = 256
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends by returning.
+    """uvicorn's server, which ends by returning and hangs up on the late.
 
     uvicorn raises the signal it got again once it has stopped: the process would die
     before the engine empties its journals and rebuilds the issuance files.
     """
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; every few seconds look for requests that never end."""
+        if counter % 50 == 0:
+            now = asyncio.get_running_loop().time()
+            close_late(self.server_state.connections, now=now)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     @override
@@ -72,6 +85,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return server
 
 
+def raise_file_limit() -> int:
+    """Take as many open files as the system allows; return how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return soft
+
+
 def keep_memory_in() -> None:
     """Let no crash write memory to disk: addresses are in it, and keys.
 
@@ -90,12 +113,13 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     """
     environment = engine.environment
     keep_memory_in()
+    max_connections = max(64, raise_file_limit() - FILES_KEPT)
     listener = _bind(environment.bind_host, environment.bind_port)
     front = make_app(engine)
     config = uvicorn.Config(
         front,
         loop="uvloop",
-        http=make_protocol(front),
+        http=make_protocol(front, max_connections=max_connections),
         lifespan="off",
         # An access log would be a list of signers' addresses and times.
         access_log=False,

@@ -136,7 +136,7 @@ class Issuer(BatchThread[_Request]):
     def stop(self) -> None:
         """Finish what is queued; leave every file rebuilt: it then shows no order."""
         if self.is_taking:
-            self.run(self._rebuild_changed)
+            self.run(self._rebuild_touched)
         super().stop()
         self._signing.shutdown()
         for version in self.versions.values():
@@ -232,6 +232,12 @@ class Issuer(BatchThread[_Request]):
             if limit is None or file.rows <= limit:
                 self._rebuild(version, file)
 
+    def _rebuild_touched(self) -> None:
+        """For an orderly stop: neither order nor an instant stays behind."""
+        for version in self.versions.values():
+            if version.file is not None and version.touched:
+                self._rebuild(version, version.file)
+
     def _commit_file(self, version: IssuerVersion, file: IssuanceFile) -> None:
         file.commit()
         version.touched = True
@@ -284,8 +290,12 @@ class Issuer(BatchThread[_Request]):
             return
         try:
             file.begin()
-            answers = self._decide_all(version, file, requests)
-            self._commit_file(version, file)
+            answers, wrote = self._decide_all(version, file, requests)
+            if wrote:
+                self._commit_file(version, file)
+            else:
+                # Refusals and retries alone: nothing to write, nothing to rebuild.
+                file.roll_back()
         except (sqlite3.Error, StorageFailed) as error:
             # Whether the rows are durable or not, a retry after the restart gets the
             # answer that follows from them.
@@ -306,8 +316,10 @@ class Issuer(BatchThread[_Request]):
     @staticmethod
     def _decide_all(
         version: IssuerVersion, file: IssuanceFile, requests: list[_Request]
-    ) -> list[tuple[_Request, int | UndersignedError]]:
+    ) -> tuple[list[tuple[_Request, int | UndersignedError]], bool]:
         """Return for each the key index to sign under, or why not, and record it.
+
+        And whether anything was recorded.
 
         Reads first and writes last, in few statements each: Python gives up its lock at
         every one, and the event loop is busy. What one request of the batch changes
@@ -340,7 +352,7 @@ class Issuer(BatchThread[_Request]):
                 )
                 answers.append((request, request.key_index))
         file.spend_many(spent)
-        return answers
+        return answers, bool(spent)
 
 
 _CLOSED_STATES = frozenset(

@@ -26,6 +26,7 @@ from undersigned.eligibility.data import (
     WaitingTicket,
 )
 from undersigned.eligibility.desk import EligibilityDesk, MailQueueFull
+from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import Refused, Unavailable
 
 EMAIL, INVITATION, OPEN = (CLASS_NUMBERS[n] for n in ("email", "invitation", "open"))
@@ -72,6 +73,9 @@ def _open_key(desk: EligibilityDesk, campaign: Campaign, klass: str) -> VersionK
         raise IssuingStopped(campaign=campaign.id)
     if klass not in campaign.classes:
         raise ClassNotOffered(campaign=campaign.id, klass=klass)
+    if not desk.issuer.is_taking:
+        # Stopped after a storage failure: a mail sent now could not be used.
+        raise StoreStopped()
     return get_version_key(issuer=desk.issuer, origin=campaign.origin)
 
 

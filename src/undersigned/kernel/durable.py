@@ -103,8 +103,9 @@ def blur_times(folder: Path, *, leave: str) -> None:
         if Path(place) == folder and leave in folders:
             folders.remove(leave)
         for name in (".", *files):
-            with contextlib.suppress(FileNotFoundError):
-                # Moved or removed meanwhile, by the thread that it belongs to.
+            # Moved or removed meanwhile, by the thread that it belongs to; or somebody
+            # else's, put there by hand.
+            with contextlib.suppress(OSError):
                 os.utime(Path(place) / name, follow_symlinks=False)
 
 

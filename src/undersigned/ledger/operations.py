@@ -194,6 +194,12 @@ def start_withdrawal(
             except Fault as fault:
                 raise WithdrawalNotAllowed(fault=fault.code) from fault
         db = ledger.writer.connection
+        known = db.execute(
+            "SELECT 1 FROM withdrawal WHERE log=? AND nonce=?", (log.log_id, nonce)
+        ).fetchone()
+        if known is not None:
+            # The same again: it is durable, and nothing is written twice.
+            return
         db.execute("BEGIN IMMEDIATE")
         db.execute(
             "INSERT OR IGNORE INTO withdrawal VALUES (?, ?, ?)",
@@ -230,36 +236,43 @@ def _require_signer(ledger: Ledger, log: OpenLog, nonce: bytes, w: bytes) -> int
     return index
 
 
-def _erase_shown(ledger: Ledger, log: OpenLog, nonce: bytes) -> None:
+def _erase_shown(ledger: Ledger, log: OpenLog, nonce: bytes) -> bool:
     """Show nothing beside a signature, wherever it waits; within a transaction.
+
+    Returns whether anything waited to be shown.
 
     What the pages database holds already, whoever asked erases there next; the row in
     ``erasure`` sees to it at the next tick or start, whatever became of them.
     """
     db, key = ledger.writer.connection, (log.log_id, nonce)
-    db.execute("UPDATE inbox SET shown=NULL WHERE log=? AND nonce=?", key)
-    db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
+    pooled = db.execute(
+        "UPDATE inbox SET shown=NULL WHERE log=? AND nonce=? AND shown IS NOT NULL", key
+    )
+    waiting = db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
     db.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?)", key)
+    return pooled.rowcount + waiting.rowcount > 0
 
 
 def start_erasure(
     *, ledger: Ledger, origin: str, nonce: bytes, w: bytes | None
-) -> Future[None]:
+) -> Future[bool]:
     """Let nothing be shown beside a signature that stays, pooled or published.
 
     ``w`` None: the operator erases, who needs no secret. Also after the close: it
-    changes no leaf. The future's errors: WithdrawalNotAllowed, StoreStopped.
+    changes no leaf. The future's result: whether anything waited here to be shown; its
+    errors: WithdrawalNotAllowed, StoreStopped.
     """
 
-    def erase() -> None:
+    def erase() -> bool:
         log = ledger.get_log(origin)
         if w is not None:
             _require_signer(ledger, log, nonce, w)
         db = ledger.writer.connection
         db.execute("BEGIN IMMEDIATE")
-        _erase_shown(ledger, log, nonce)
+        waited = _erase_shown(ledger, log, nonce)
         db.execute("COMMIT")
         ledger.sequencer.truncate_journal()
+        return waited
 
     return ledger.writer.start_task(erase)
 

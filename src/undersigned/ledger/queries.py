@@ -137,3 +137,16 @@ def find_checkpoint_at(*, ledger: Ledger, origin: str, size: int) -> datetime | 
         "SELECT at FROM checkpoint WHERE log=? AND size=?", (log.log_id, size)
     )
     return datetime.fromtimestamp(rows[0][0], tz=UTC) if rows else None
+
+
+def find_origin(*, ledger: Ledger, nonce: bytes) -> str | None:
+    """Return the log in which a signature is pooled or published, or None."""
+    for log in list(ledger.logs.values()):
+        key = (log.log_id, nonce)
+        if ledger.read(
+            "SELECT 1 FROM nonce WHERE log=? AND nonce=? "
+            "UNION ALL SELECT 1 FROM inbox WHERE log=? AND nonce=?",
+            (*key, *key),
+        ):
+            return log.origin
+    return None

@@ -94,7 +94,7 @@ def clean_shown(shown: ShownInput) -> dict[str, str] | None:
     """
     found = {
         "comment": require_publishable(
-            shown.comment, field="comment", limit=COMMENT_LIMIT
+            shown.comment, field="comment", limit=COMMENT_LIMIT, lines=True
         ),
         "name": require_publishable(shown.name, field="name", limit=NAME_LIMIT),
         "place": require_publishable(shown.place, field="place", limit=PLACE_LIMIT),

@@ -21,10 +21,14 @@ from undersigned.ledger.operations import (
     start_erasure,
     start_withdrawal,
 )
+from undersigned.ledger.queries import find_origin
 from undersigned.signatures.book import BookEntry, SigningBook
 from undersigned.signatures.models import ShownRecord
 
 _logger = logging.getLogger("undersigned.signatures")
+
+# SQLite takes so many values in one statement, and some builds not many more.
+_AT_ONCE = 500
 
 
 class NotTheSigner(Refused):
@@ -92,8 +96,12 @@ def erase_shown_records(nonces: list[bytes]) -> int:
 
     Called on the writer thread too, for what the ledger was told to erase.
     """
-    deleted, _by_model = ShownRecord.objects.filter(nonce__in=nonces).delete()
-    if deleted and connection.vendor == "sqlite":
+    deleted = 0
+    for at in range(0, len(nonces), _AT_ONCE):
+        part = nonces[at : at + _AT_ONCE]
+        deleted += ShownRecord.objects.filter(nonce__in=part).delete()[0]
+    if connection.vendor == "sqlite":
+        # Also when nothing was there: an earlier try may have met somebody reading.
         # The write-ahead log still holds the row's old page: fold it in and empty it.
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -106,14 +114,22 @@ def erase_shown_records(nonces: list[bytes]) -> int:
     return deleted
 
 
-def erase_shown_by_operator(*, actor: Actor, nonce: bytes, at: datetime) -> None:
-    """Erase a shown record for the operator. Raises NothingShown."""
-    with transaction.atomic():
-        deleted, _by_model = ShownRecord.objects.filter(nonce=nonce).delete()
-        if not deleted:
-            raise NothingShown()
-        record_act(actor=actor, kind="ShownErased", data={"nonce": nonce.hex()}, at=at)
-    erase_shown_records([nonce])
+def erase_shown_by_operator(
+    *, actor: Actor, book: SigningBook, nonce: bytes, at: datetime
+) -> None:
+    """Erase what is shown beside a signature, pooled or published, for the operator.
+
+    Raises NothingShown, StoreStopped.
+    """
+    origin = find_origin(ledger=book.ledger, nonce=nonce)
+    if origin is None:
+        raise NothingShown()
+    waited = start_erasure(
+        ledger=book.ledger, origin=origin, nonce=nonce, w=None
+    ).result()
+    if not erase_shown_records([nonce]) and not waited:
+        raise NothingShown()
+    record_act(actor=actor, kind="ShownErased", data={"nonce": nonce.hex()}, at=at)
 
 
 def release_comment(*, actor: Actor, nonce: bytes, at: datetime) -> None:
