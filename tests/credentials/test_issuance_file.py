@@ -62,7 +62,7 @@ class TestRebuilding:
         file.rebuild()
         for nullifier, key_index, request in ROWS:
             assert file.find(nullifier) == (key_index, request)
-        assert file.rows == len(ROWS) + 1
+        assert (file.rows, file.tickets) == (len(ROWS), 1)
         file.begin()
         assert file.spend(
             ticket_hash=b"t" * 32, nullifier=b"new" * 9, key_index=0, request=b"R" * 32

@@ -300,7 +300,7 @@ class TestPressingAgainAndAgain:
     def count_rows(self, instance: Instance, campaign: Campaign) -> int:
         file = instance.engine.services.issuer.get_version(campaign.origin).file
         assert file is not None
-        return file.rows
+        return file.tickets
 
     def test_a_link_fills_no_file(
         self, instance: Instance, campaign: Campaign, asked: Asked

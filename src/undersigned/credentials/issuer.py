@@ -22,7 +22,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from undersigned.credentials.data import IssuerKeyFacts, IssuingState, TicketFacts
-from undersigned.credentials.issuance_file import SMALL_ROWS, IssuanceFile
+from undersigned.credentials.issuance_file import IssuanceFile
 from undersigned.credentials.rsa import BlindSigner
 from undersigned.credentials.tickets import TicketNotValid, VersionKey
 from undersigned.kernel.batching import BatchThread, StoreStopped
@@ -46,9 +46,8 @@ HOUR_SECONDS = 3600.0
 # Rebuild at a publication while that costs little; beyond, hourly.
 CHEAP_ROWS = 200_000
 
-# Between two rebuilds rest this many times as long as one takes: a twentieth of the
-# time at most goes into them.
-REST = 19
+# Between two rebuilds rest this many times as long as one takes.
+REST = 9
 DAY_SECONDS = 86_400
 Done = Callable[[bytes | UndersignedError], None]
 
@@ -257,7 +256,7 @@ class Issuer(BatchThread[_Request]):
         burst, which is a crowd itself, gathers rows between two rebuilds.
         """
         rested = self._monotonic() - version.rebuilt_at
-        if file.rows <= SMALL_ROWS or (
+        if file.is_small or (
             file.rows <= CHEAP_ROWS and rested >= REST * version.rebuild_seconds
         ):
             self._rebuild(version, file)

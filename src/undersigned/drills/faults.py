@@ -531,8 +531,8 @@ def _try_second_server(instance: Instance) -> None:
     status, said = _start_and_fail(instance.server.folder)
     instance.check(
         "a second server over the same data is refused",
-        status == 5 and "writer-busy" in said,
-        f"status {status}",
+        status == 5 and "stop it first" in said,
+        f"status {status}: {last_line(said)}",
     )
 
 

@@ -56,7 +56,7 @@ def test_no_code_is_taken(
     issuer = instance.engine.services.issuer
     file = issuer.get_version(campaign.origin).file
     assert file is not None
-    assert file.rows == 0
+    assert file.tickets == 0
 
 
 def test_the_first_to_meet_a_storage_failure_is_told_that_intake_is_closed(
