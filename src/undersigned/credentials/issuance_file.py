@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from undersigned.kernel.batching import split_by_size
 from undersigned.kernel.durable import (
     destroy_file,
     fsync_directory,
     make_private_folder,
 )
 from undersigned.kernel.errors import StorageFailed
-
-Item = TypeVar("Item")
 
 SCHEMA = """
 CREATE TABLE issued (
@@ -38,22 +37,13 @@ CREATE TABLE issuer_key (
 ) WITHOUT ROWID;
 """
 
-# Python gives up its lock at every step of a statement: a few statements over many
-# rows, of few sizes, so that SQLite's prepared ones are used again.
+# Rows of one statement: see split_by_size.
 _CHUNKS = (64, 16, 4, 1)
 # Rebuilding two thousand rows takes a few milliseconds: small files never show order.
 SMALL_ROWS = 2_000
 # Unspent tickets are fewer than tokens, but for a flood: that must not make every
 # commit dear.
 SMALL_TICKETS = 5_000
-
-
-def _split(items: list[Item]) -> Iterator[list[Item]]:
-    at = 0
-    for size in _CHUNKS:
-        while len(items) - at >= size:
-            yield items[at : at + size]
-            at += size
 
 
 class IssuanceFile:
@@ -169,7 +159,7 @@ class IssuanceFile:
     def _select(self, query: str, values: list[bytes]) -> list[tuple[Any, ...]]:
         """Run a query over many keys, some at a time."""
         rows: list[tuple[Any, ...]] = []
-        for part in _split(values):
+        for part in split_by_size(values, _CHUNKS):
             marks = ", ".join("?" * len(part))
             rows += self._db.execute(f"{query} ({marks})", part).fetchall()
         return rows
@@ -180,7 +170,7 @@ class IssuanceFile:
         Of each: ticket hash, nullifier, key index, request hash. The caller has seen
         that the ticket is there and the nullifier is not, in this transaction.
         """
-        for part in _split(rows):
+        for part in split_by_size(rows, _CHUNKS):
             marks = ", ".join("?" * len(part))
             self._db.execute(
                 f"DELETE FROM ticket WHERE hash IN ({marks})",  # noqa: S608 - question marks only

@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -21,6 +21,20 @@ from undersigned.kernel.errors import StorageFailed, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def split_by_size(items: list[Item], sizes: Sequence[int]) -> Iterator[list[Item]]:
+    """Cut a list into pieces of few different lengths, the longest first.
+
+    ``sizes``: descending, the last one 1. Python gives up its lock at every step of a
+    statement, and under load waits long to have it back: so many rows go into one
+    statement, and few lengths mean that SQLite's prepared ones are used again.
+    """
+    at = 0
+    for size in sizes:
+        while len(items) - at >= size:
+            yield items[at : at + size]
+            at += size
 
 
 class StoreStopped(Unavailable):

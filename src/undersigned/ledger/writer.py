@@ -12,11 +12,11 @@ again. Crash after it: the retry finds its own row and is answered as the first 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from undersigned.kernel.batching import BatchThread, StoreStopped
+from undersigned.kernel.batching import BatchThread, StoreStopped, split_by_size
 from undersigned.kernel.errors import Refused, StorageFailed
 from undersigned.ledger.data import PooledSignature
 from undersigned.ledger.open_log import OpenLog
@@ -26,9 +26,7 @@ GATHER_SECONDS = 0.005
 
 Done = Callable[[BaseException | None], None]
 
-# Python gives up its lock at every step of a statement, and under load waits long to
-# have it back. So a batch is a few statements of many rows, not many of one; sizes are
-# fixed, so that SQLite's prepared statements are used again.
+# A batch is a few statements of many rows, not many of one: see split_by_size.
 CHUNKS = (256, 64, 16, 4, 1)
 
 
@@ -92,7 +90,7 @@ class Writer(BatchThread[_Submission]):
         accepted.sort(key=lambda item: item.pooled.nonce)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            for chunk in _split(accepted):
+            for chunk in split_by_size(accepted, CHUNKS):
                 self._insert(chunk)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -148,11 +146,3 @@ class Writer(BatchThread[_Submission]):
                 _INSERTS.get(len(chunk)) or _make_insert(len(chunk)),
                 values,
             )
-
-
-def _split(items: list[_Submission]) -> Iterator[list[_Submission]]:
-    at = 0
-    for size in CHUNKS:
-        while len(items) - at >= size:
-            yield items[at : at + size]
-            at += size
