@@ -47,6 +47,8 @@ from undersigned.kernel.clock import round_down
 from undersigned.ledger.publish import Sequencer
 
 INTERVAL = timedelta(minutes=60)
+# How often a scene is played again whose score could be luck.
+PLAYED_AGAIN = 3
 BETWEEN, AFTER = "between two publications", "after a publication"
 THIEF, WATCHER = "thief", "watcher"
 
@@ -66,19 +68,19 @@ def run(values: Values) -> Values:
     """Run the drill.
 
     Three standard deviations are passed by chance once in some three hundred looks.
-    A scene that passes them is played again with other people, and both together are
-    held against the same bar for both: luck does not come twice, a leak does.
+    A scene that passes them is played three times again with other people, and all
+    together are held against the same three deviations: luck fades with numbers, a leak
+    does not.
     """
     options, report = Options(**values), Report("unlink")
     for scene in _list_scenes(options):
         report.say(f"{scene.name}: {scene.signers} signers x {scene.rounds} rounds")
         found = _play_in_child(scene, options.seed)
         if scene.control is None and _is_beyond(found):
-            report.say(
-                f"{scene.name}: beyond the bound; the same number of rounds again"
-            )
-            found = _add_up(found, _play_in_child(scene, options.seed + 1))
-            report.figures[f"{scene.name}: played twice"] = True
+            report.say(f"{scene.name}: beyond the bound; three times as many rounds")
+            for more in range(1, 1 + PLAYED_AGAIN):
+                found = _add_up(found, _play_in_child(scene, options.seed + more))
+            report.figures[f"{scene.name}: played again"] = PLAYED_AGAIN
         judge(scene, found, report)
     return report.as_json()
 
