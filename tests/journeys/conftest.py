@@ -63,7 +63,8 @@ def visit(
             viewport={"width": width, "height": 900},
             locale="en-GB",
         )
-        context.set_default_timeout(10_000)
+        # Much longer than anything takes: a crowded host is no failure.
+        context.set_default_timeout(30_000)
         contexts.append(context)
         visitor = Visitor(context.new_page(), base or world.base, tmp_path)
         visitors.append(visitor)

@@ -115,6 +115,15 @@ class World:
             body: bytes = answer.read()
             return body
 
+    def post(self, path: str, body: str) -> bytes:
+        """Send JSON; return the body of the answer."""
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            self.base + path, body.encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own server
+            answered: bytes = answer.read()
+            return answered
+
     def stop(self) -> None:
         """End the server."""
         assert self.process.stdin is not None
