@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 from undersigned.kernel.batching import BatchThread, StoreStopped, split_by_size
@@ -36,8 +37,10 @@ def _make_insert(rows: int) -> str:
 
 
 def _make_select(rows: int) -> str:
-    marks = ", ".join(["(?, ?)"] * rows)
-    return f"SELECT log, nonce FROM nonce WHERE (log, nonce) IN (VALUES {marks})"  # noqa: S608 - question marks only
+    # A list for one log: for pairs, (log, nonce) IN (VALUES …), SQLite reads the whole
+    # table, which is every signature ever published.
+    marks = ", ".join("?" * rows)
+    return f"SELECT nonce FROM nonce WHERE log=? AND nonce IN ({marks})"  # noqa: S608 - question marks only
 
 
 _SELECTS = {rows: _make_select(rows) for rows in CHUNKS}
@@ -87,11 +90,12 @@ class Writer(BatchThread[_Submission]):
     def _commit_batch(self, batch: list[_Submission]) -> None:
         accepted = [item for item in batch if item.log.accepting]
         # Sorted, so that rows committed together do not show who came first.
-        accepted.sort(key=lambda item: item.pooled.nonce)
+        accepted.sort(key=lambda item: (item.log.log_id, item.pooled.nonce))
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            for chunk in split_by_size(accepted, CHUNKS):
-                self._insert(chunk)
+            for log_id, of_log in groupby(accepted, lambda item: item.log.log_id):
+                for chunk in split_by_size(list(of_log), CHUNKS):
+                    self._insert(log_id, chunk)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             for item in batch:
@@ -113,29 +117,20 @@ class Writer(BatchThread[_Submission]):
         ).fetchone()
         return found is not None
 
-    def _insert(self, chunk: list[_Submission]) -> None:
-        """Pool what is neither pooled nor published yet."""
+    def _insert(self, log_id: int, chunk: list[_Submission]) -> None:
+        """Pool what is neither pooled nor published yet, all of one log."""
         db = self.connection
-        keys = [
-            value for item in chunk for value in (item.log.log_id, item.pooled.nonce)
-        ]
-        published = set(
-            db.execute(
-                _SELECTS[len(chunk)],
-                keys,
-            ).fetchall()
-        )
-        if published:
-            chunk = [
-                item
-                for item in chunk
-                if (item.log.log_id, item.pooled.nonce) not in published
-            ]
+        found = db.execute(
+            _SELECTS[len(chunk)], [log_id, *(item.pooled.nonce for item in chunk)]
+        ).fetchall()
+        if found:
+            published = {nonce for (nonce,) in found}
+            chunk = [item for item in chunk if item.pooled.nonce not in published]
         values = [
             value
             for item in chunk
             for value in (
-                item.log.log_id,
+                log_id,
                 item.pooled.nonce,
                 item.pooled.leaf,
                 item.pooled.shown,
