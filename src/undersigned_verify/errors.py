@@ -21,6 +21,10 @@ FAULTS: Final[dict[str, str]] = {
     "checkpoint-size": "a kept checkpoint's size is not the one in its file name",
     "checkpoint-root": "a checkpoint's root hash is not the root of that prefix",
     "checkpoint-beyond": "a kept checkpoint is larger than the newest one",
+    # Witnesses.
+    "policy-form": "a policy does not have the form of a tlog-policy",
+    "cosignature-form": "a cosignature does not have its exact length",
+    "cosignature-invalid": "a cosignature does not verify under its witness's key",
     # Tiles and proofs.
     "tile-path": "a tile's path is not in canonical form",
     "tile-mismatch": "a hash tile differs from the entries below it",

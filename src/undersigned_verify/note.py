@@ -1,4 +1,4 @@
-"""C2SP signed notes with Ed25519 keys (algorithm 0x01).
+"""C2SP signed notes with Ed25519 keys (algorithm 0x01; 0x04 for witnesses).
 
 A note is text that ends in a line feed, an empty line, and signature lines
 ``— NAME BASE64(key id, signature)``. A verifier key is ``NAME+HASH+BASE64``, where
@@ -19,10 +19,15 @@ from undersigned_verify.canonical import encode_base64, parse_base64
 from undersigned_verify.errors import Fault
 
 ED25519: Final = 1
+COSIGNATURE: Final = 4  # of a witness, with a time: see cosignature.py
 # Cosignatures of many witnesses fit with room to spare; a flood of lines does not.
 MAX_NOTE: Final = 100_000
 MAX_SIGNATURES: Final = 100
 
+_WRONG_KIND: Final = {
+    ED25519: "The key is not an Ed25519 key.",
+    COSIGNATURE: "The key is not a witness's Ed25519 key.",
+}
 _DASH: Final = "\u2014 "
 
 
@@ -46,22 +51,25 @@ class VerifierKey:
     algorithm: int = ED25519
 
     @classmethod
-    def of(cls, name: str, public: bytes) -> Self:
+    def of(cls, name: str, public: bytes, algorithm: int = ED25519) -> Self:
         """Return the Ed25519 key of this name; ``public`` is its 32 bytes."""
-        return cls(name, key_id(name, ED25519, public), public)
+        return cls(name, key_id(name, algorithm, public), public, algorithm)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse ``NAME+HASH+BASE64``; Fault unless it is canonical and Ed25519."""
+    def parse(cls, text: str, algorithm: int = ED25519) -> Self:
+        """Parse ``NAME+HASH+BASE64``; Fault unless it is canonical and of ``algorithm``.
+
+        Both algorithms have Ed25519 keys; what they sign differs.
+        """
         try:
             name, digits, encoded = text.split("+", 2)
         except ValueError as error:
             raise Fault("vkey-form") from error
         _check_name(name)
         material = parse_base64(encoded)
-        if len(material) != 33 or material[0] != ED25519:
-            raise Fault("vkey-form", "The key is not an Ed25519 key.")
-        key = cls.of(name, material[1:])
+        if len(material) != 33 or material[0] != algorithm:
+            raise Fault("vkey-form", _WRONG_KIND[algorithm])
+        key = cls.of(name, material[1:], algorithm)
         if digits != key.key_id.hex():
             raise Fault("vkey-form", "The key's hash does not belong to it.")
         return key

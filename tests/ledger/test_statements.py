@@ -21,7 +21,7 @@ READ_WHOLE = {"inbox"}
 
 def list_scans(connection: sqlite3.Connection, statement: str) -> list[str]:
     """Return the steps of a statement's plan that read a growing table whole."""
-    if statement.split()[0] not in {"SELECT", "DELETE", "UPDATE", "INSERT"}:
+    if statement.split(maxsplit=1)[0] not in {"SELECT", "DELETE", "UPDATE", "INSERT"}:
         return []
     plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
     found = []
@@ -39,10 +39,11 @@ def list_scans(connection: sqlite3.Connection, statement: str) -> list[str]:
 def asked(river: River) -> list[tuple[sqlite3.Connection, str]]:
     """Every statement the running ledger executes, as it comes, without its values."""
     statements: list[tuple[sqlite3.Connection, str]] = []
-    for connection in (river.ledger.writer.connection, river.ledger._reader):
-        connection.set_trace_callback(
-            lambda text, connection=connection: statements.append((connection, text))
-        )
+    def listen(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(lambda text: statements.append((connection, text)))
+
+    listen(river.ledger.writer.connection)
+    listen(river.ledger._reader)
     return statements
 
 
@@ -64,5 +65,7 @@ def test_signing_and_publishing_read_no_table_whole(
     for connection in (river.ledger.writer.connection, river.ledger._reader):
         connection.set_trace_callback(None)
     assert len(asked) > 40
-    scans = [scan for connection, text in asked for scan in list_scans(connection, text)]
+    scans = [
+        scan for connection, text in asked for scan in list_scans(connection, text)
+    ]
     assert scans == []
