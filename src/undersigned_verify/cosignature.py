@@ -46,7 +46,7 @@ def _message(text: str, time: int) -> bytes:
 def cosignature_line(
     text: str, *, name: str, private: Ed25519PrivateKey, time: int
 ) -> str:
-    """Return a witness's signature line over a checkpoint's text, with its line feed."""
+    """Return a witness's signature line over a checkpoint's text, with line feed."""
     if not 0 <= time <= _LAST_TIME:
         raise ValueError(f"no time for a cosignature: {time}")
     key = witness_key(name, private.public_key().public_bytes_raw())

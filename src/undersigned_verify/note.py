@@ -57,7 +57,7 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str, algorithm: int = ED25519) -> Self:
-        """Parse ``NAME+HASH+BASE64``; Fault unless it is canonical and of ``algorithm``.
+        """Parse ``NAME+HASH+BASE64``; Fault unless canonical and of ``algorithm``.
 
         Both algorithms have Ed25519 keys; what they sign differs.
         """

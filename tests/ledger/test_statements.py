@@ -13,7 +13,7 @@ import pytest
 from tests.factories.ledgers import INVITATION_KEY, River, require_accepted
 from undersigned.ledger.queries import count_pooled, find_receipt, is_pooled
 
-# A row a signature, a leaf, a tile or a checkpoint: they grow for as long as a log lives.
+# A row a signature, leaf, tile or checkpoint: they grow for as long as a log lives.
 GROWING = ("nonce", "tile", "checkpoint", "published_control", "cells", "inbox")
 # What waits for this very publication is read whole by it.
 READ_WHOLE = {"inbox"}
@@ -39,8 +39,11 @@ def list_scans(connection: sqlite3.Connection, statement: str) -> list[str]:
 def asked(river: River) -> list[tuple[sqlite3.Connection, str]]:
     """Every statement the running ledger executes, as it comes, without its values."""
     statements: list[tuple[sqlite3.Connection, str]] = []
+
     def listen(connection: sqlite3.Connection) -> None:
-        connection.set_trace_callback(lambda text: statements.append((connection, text)))
+        connection.set_trace_callback(
+            lambda text: statements.append((connection, text))
+        )
 
     listen(river.ledger.writer.connection)
     listen(river.ledger._reader)

@@ -1,5 +1,8 @@
 """What witnesses say of a checkpoint, and whose word makes a quorum."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -116,6 +119,15 @@ class TestACosignature:
             VerifierKey.parse(key_of("ash").vkey)
 
 
+@contextmanager
+def suppress_policy_faults() -> Iterator[None]:
+    try:
+        yield
+    except Fault as fault:
+        if fault.code != "policy-form":
+            raise
+
+
 def policy(*lines: str) -> Policy:
     return parse_policy("".join(f"{line}\n" for line in lines).encode())
 
@@ -130,7 +142,7 @@ class TestAPolicy:
         assert not policy("quorum none").asks_for_witnesses
 
     @pytest.mark.parametrize(
-        ("signed", "met"),
+        "signed, met",
         [
             ((), False),
             (("ash",), False),
@@ -208,12 +220,7 @@ class TestAPolicy:
             [*witness_lines("ash"), "group g any", "quorum g"],
             [*witness_lines("ash"), "group g any ash ash", "quorum g"],
             [*witness_lines("ash"), "group g any none", "quorum g"],
-            [
-                *witness_lines("ash"),
-                "group g any ash",
-                "group h any ash",
-                "quorum h",
-            ],
+            [*witness_lines("ash"), "group g any ash", "group h any ash", "quorum h"],
             [f"log {key_of('ash').vkey}", "quorum none"],
             [f"witness a {VerifierKey.of('a', bytes(32)).vkey}", "quorum none"],
             ["quorum none\r"],
@@ -231,7 +238,5 @@ class TestAPolicy:
 
     @given(st.binary(max_size=300))
     def test_whatever_it_is_given_it_answers_with_a_fault(self, data: bytes) -> None:
-        try:
+        with suppress_policy_faults():
             parse_policy(data)
-        except Fault as fault:
-            assert fault.code == "policy-form"
