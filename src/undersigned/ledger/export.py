@@ -18,6 +18,7 @@ from undersigned.kernel.durable import write_atomic, write_durable
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.open_log import OpenLog
 from undersigned.ledger.store import BUNDLE_LEVEL
+from undersigned.ledger.tree import TileKey, TileTree
 
 GROWTH_HEADER = "size,net,at\n"
 
@@ -27,21 +28,15 @@ def format_at(at: int) -> str:
     return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def is_full(log: OpenLog, level: int, n: int) -> bool:
-    """Say whether tile ``n`` of ``level`` holds its 256 elements."""
-    unit = tile.WIDTH if level == BUNDLE_LEVEL else tile.WIDTH << (tile.HEIGHT * level)
-    return (n + 1) * unit <= log.size
-
-
-def _tile_name(log: OpenLog, level: int, n: int) -> str:
+def _tile_name(log: TileTree, level: int, n: int) -> str:
     kind: tile.Level = "entries" if level == BUNDLE_LEVEL else level
-    if is_full(log, level, n):
+    if log.is_full(level, n):
         return tile.tile_path(kind, n)
     count = log.size if level == BUNDLE_LEVEL else log.size >> (tile.HEIGHT * level)
     return tile.tile_path(kind, n, count % tile.WIDTH)
 
 
-def write_tiles(log: OpenLog) -> list[tuple[int, int]]:
+def write_tiles(log: TileTree) -> list[TileKey]:
     """Write what ``unwritten`` holds; return the tiles that are now durable and full.
 
     Full tiles are synced, because the database forgets them afterwards. Partial ones
@@ -54,7 +49,7 @@ def write_tiles(log: OpenLog) -> list[tuple[int, int]]:
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
-        if is_full(log, level, n):
+        if log.is_full(level, n):
             write_durable(path, data, mode=0o644)
             full.append((level, n))
         else:
@@ -76,7 +71,7 @@ def _partial_names(size: int) -> set[str]:
     return names
 
 
-def drop_partials(log: OpenLog, *, of_size: int, keep_sizes: set[int]) -> None:
+def drop_partials(log: TileTree, *, of_size: int, keep_sizes: set[int]) -> None:
     """Remove the partial tiles of an old size that no size in ``keep_sizes`` needs.
 
     Readers who fetched the checkpoint before the newest one may still ask for its
@@ -91,7 +86,16 @@ def drop_partials(log: OpenLog, *, of_size: int, keep_sizes: set[int]) -> None:
             path.parent.rmdir()
 
 
-def drop_all_stale_partials(log: OpenLog) -> None:
+def drop_old_partials(log: TileTree) -> None:
+    """After a publication: drop the partial tiles of the checkpoint before the last."""
+    log.recent_sizes.append(log.size)
+    if len(log.recent_sizes) > 2:
+        drop_partials(
+            log, of_size=log.recent_sizes.pop(0), keep_sizes=set(log.recent_sizes)
+        )
+
+
+def drop_all_stale_partials(log: TileTree) -> None:
     """Remove every partial tile but the newest size's: once, at a start."""
     wanted = _partial_names(log.size)
     for folder in [p for p in (log.folder / "tile").rglob("*.p") if p.is_dir()]:

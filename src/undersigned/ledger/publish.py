@@ -30,6 +30,7 @@ from undersigned.ledger import export
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
+from undersigned.ledger.tree import TileKey
 
 _logger = logging.getLogger("undersigned.ledger")
 
@@ -105,7 +106,6 @@ class Sequencer:
         self._on_erased = on_erased
         self._on_published = on_published
         self._at_step = at_step
-        self._full_on_disk: dict[int, list[tuple[int, int]]] = {}
         self._stored_cells: dict[int, bytes] = {}
 
     def adopt(self, log: OpenLog) -> None:
@@ -330,7 +330,7 @@ class Sequencer:
         batch: _Batch,
         *,
         first: int,
-        touched: set[tuple[int, int]],
+        touched: set[TileKey],
     ) -> None:
         db, log_id = self._db, log.log_id
         start = first + len(batch.controls)
@@ -372,18 +372,7 @@ class Sequencer:
             [(log_id, merkle.leaf_hash(leaf)) for leaf, _parsed in batch.controls],
         )
         self._forget_refused(log, batch)
-        # Tiles that an earlier publication left full and durable in files.
-        db.executemany(
-            "DELETE FROM tile WHERE log=? AND level=? AND n=?",
-            [(log_id, level, n) for level, n in self._full_on_disk.pop(log_id, [])],
-        )
-        db.executemany(
-            "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)",
-            [
-                (log_id, level, n, log.unwritten[level, n])
-                for level, n in sorted(touched)
-            ],
-        )
+        log.store(db, touched)
         self._write_cells(log)
         db.execute(
             "UPDATE log SET size=?, frontier=?, durable_size=? WHERE id=? AND size=?",
@@ -422,18 +411,10 @@ class Sequencer:
             full = export.write_tiles(log)
             export.append_growth(log, size=log.size, net=net, at=tick)
             export.write_checkpoint(log, size=log.size, note=note)
-            log.recent_sizes.append(log.size)
-            if len(log.recent_sizes) > 2:
-                export.drop_partials(
-                    log,
-                    of_size=log.recent_sizes.pop(0),
-                    keep_sizes=set(log.recent_sizes),
-                )
+            export.drop_old_partials(log)
         except OSError as error:
             raise StorageFailed(f"{log.origin}: couldn't export: {error}") from error
-        for level, n in full:
-            del log.unwritten[level, n]
-        self._full_on_disk.setdefault(log.log_id, []).extend(full)
+        log.note_written(full)
 
     def hand_on(self, log: OpenLog) -> None:
         """Give the pages database what is to be shown, and what no longer is.
@@ -480,10 +461,7 @@ class Sequencer:
         if log.size:
             self._high_water.raise_to(log.origin, log.size, log.root)
         export.write_all(log, self._db)
-        full = [key for key in log.unwritten if export.is_full(log, *key)]
-        for key in full:
-            del log.unwritten[key]
-        self._full_on_disk[log.log_id] = full
+        log.note_written([key for key in log.unwritten if log.is_full(*key)])
         self.hand_on(log)
 
     def _begin(self) -> None:
