@@ -464,6 +464,12 @@ class LogState:
             "paper": sum(self.sheets.values()),
         }
 
+    def count_of_key(self, key_index: int) -> int:
+        """Return how many signatures under an announced key were ever published."""
+        slot = self.keys[key_index].slot
+        cells = [cell_of(slot, s, state) for s in STANCE_NAMES for state in State]
+        return sum(self._tally[cell] for cell in cells)
+
     def count_json(self, root: bytes) -> bytes:
         """Return the exact bytes of count.json for the leaves applied so far."""
         return count_json(self._header().origin, self.size, root, self.totals())

@@ -134,6 +134,7 @@ class River:
     def start(self, at_step: Callable[[str], None] = lambda _name: None) -> Ledger:
         """Open the folder, as a process does, and note the present tick."""
         self._ledger = Ledger(
+            host=HOST,
             folder=self.folder,
             public=self.folder / "public",
             keystore=Keystore(self.folder / "secrets"),

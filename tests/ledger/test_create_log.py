@@ -12,6 +12,7 @@ from undersigned_verify import entry, tile
 
 from tests.factories.keys import KeyBox
 from tests.factories.ledgers import (
+    HOST,
     STATEMENT,
     PowerCut,
     River,
@@ -29,6 +30,10 @@ STEPS = [
     "after-mark",
     "after-export",
     "after-hand-on",
+    "spine-before-commit",
+    "spine-after-commit",
+    "spine-after-mark",
+    "spine-after-export",
 ]
 
 
@@ -108,7 +113,10 @@ class TestCreatingAgain:
 
 def test_without_secrets_no_log_is_created(tmp_path: Path, river: River) -> None:
     locked = Ledger(
-        folder=tmp_path / "locked", public=tmp_path / "locked/public", keystore=None
+        host=HOST,
+        folder=tmp_path / "locked",
+        public=tmp_path / "locked/public",
+        keystore=None,
     )
     locked.start()
     with pytest.raises(SigningKeyMissing):

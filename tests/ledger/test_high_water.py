@@ -100,6 +100,10 @@ class TestTheMark:
         river.pool(1)
         (published,) = river.publish()
         mark = json.loads((river.folder / "highwater.json").read_bytes())
+        assert mark.pop("undersigned.example/spine") == [
+            6,
+            river.ledger.spine.tree.root.hex(),
+        ]
         assert mark == {river.origin: [published.size, published.root.hex()]}
 
     def test_it_may_lag_behind_as_after_a_crash(self, river: River) -> None:

@@ -26,6 +26,10 @@ STEPS = [
     "after-mark",
     "after-export",
     "after-hand-on",
+    "spine-before-commit",
+    "spine-after-commit",
+    "spine-after-mark",
+    "spine-after-export",
 ]
 CANARY = b'{"comment":"","name":"Asha of the river path","place":""}'
 

@@ -190,4 +190,9 @@ def test_a_damaged_database_does_not_start(
 def test_what_is_no_database_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite3").write_bytes(b"Mallory was here" * 300)
     with pytest.raises(StorageFailed):
-        Ledger(folder=tmp_path, public=tmp_path / "public", keystore=None)
+        Ledger(
+            host="undersigned.example",
+            folder=tmp_path,
+            public=tmp_path / "public",
+            keystore=None,
+        )

@@ -202,6 +202,7 @@ def _make_engine(
 
     keystore = open_keystore(environment)
     ledger = Ledger(
+        host=environment.host,
         folder=environment.data,
         public=environment.public,
         keystore=keystore,

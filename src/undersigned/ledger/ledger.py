@@ -6,6 +6,7 @@ queries take it as their first argument.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -27,8 +28,11 @@ from undersigned.ledger.highwater import HighWater, RolledBack
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, decode_settings
 from undersigned.ledger.publish import Sequencer
+from undersigned.ledger.spine import SPINE_PATH, Spine
 from undersigned.ledger.store import open_reader, open_writer
 from undersigned.ledger.writer import Writer
+
+_logger = logging.getLogger("undersigned.ledger")
 
 
 class LogNotFound(NotFound):
@@ -52,6 +56,7 @@ class Ledger:
     def __init__(
         self,
         *,
+        host: str,
         folder: Path,
         public: Path,
         keystore: Keystore | None,
@@ -62,7 +67,7 @@ class Ledger:
         at_step: Callable[[str], None] = _ignore,
         gather_seconds: float | None = None,
     ) -> None:
-        """Open or create the ledger in ``folder``.
+        """Open or create the ledger in ``folder``; ``host`` names the spine.
 
         ``keystore`` None: the secrets are locked; reads work, publishing does not.
         Raises StorageFailed and RolledBack: then the instance must not start.
@@ -88,6 +93,13 @@ class Ledger:
             on_published=on_published,
             at_step=at_step,
         )
+        self.spine = Spine(
+            host=host,
+            public=public,
+            connection=connection,
+            high_water=self.high_water,
+            at_step=at_step,
+        )
         self._reader = open_reader(self.path)
         self._reader_lock = threading.Lock()
         self._last_tick: dict[str, datetime] = {}
@@ -98,6 +110,7 @@ class Ledger:
         self.writer.start()
         for log in list(self.logs.values()):
             self.writer.run(partial(self.sequencer.finish_interrupted, log))
+        self.writer.run(self.spine.finish_interrupted)
 
     def stop(self) -> None:
         """Commit what is queued and close the files."""
@@ -114,12 +127,30 @@ class Ledger:
             roots = dict(self._roots(connection, log_id))
             self.high_water.check(log.origin, log.size, roots)
             self.add_log(log)
-        missing = self.high_water.origins() - set(self.logs)
+        missing = self.high_water.origins() - {*self.logs, self.spine.origin}
         if missing:
             raise RolledBack(
                 "logs were published that this database does not hold: "
                 + ", ".join(sorted(missing))
             )
+        self._load_spine()
+
+    def _load_spine(self) -> None:
+        spine = self.spine
+        spine.load()
+        if self.keystore is None:
+            return
+        try:
+            if spine.size:
+                seed = self.keystore.get(notes.key_name(SPINE_PATH))
+                spine.key = LogKey(spine.origin, seed)
+            else:
+                spine.key = LogKey.create(
+                    self.keystore, origin=spine.origin, path=SPINE_PATH
+                )
+        except (KeyMissing, KeysLocked, ValueError) as error:
+            # As with a log's key: nothing new is entered, and doctor says so.
+            _logger.error("the spine's key does not open: %s", type(error).__name__)
 
     @staticmethod
     def _roots(connection: sqlite3.Connection, log_id: int) -> list[tuple[int, bytes]]:

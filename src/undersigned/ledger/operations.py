@@ -89,7 +89,9 @@ def create_log(
         ledger.add_log(log)
         return published
 
-    return ledger.writer.run(create)
+    published = ledger.writer.run(create)
+    advance_spine(ledger=ledger, at=at)
+    return published
 
 
 def submit_signature(
@@ -312,7 +314,54 @@ def publish_due(
         else:
             ledger.writer.run(partial(ledger.sequencer.hand_on, log))
         on_tick(log.origin)
+    if done or ledger.spine.is_behind:
+        advance_spine(ledger=ledger, at=at)
     return done
+
+
+def advance_spine(*, ledger: Ledger, at: datetime) -> None:
+    """Enter in the spine what it does not hold yet. Raises StorageFailed."""
+    logs = list(ledger.logs.values())
+
+    def advance() -> None:
+        ledger.spine.advance(logs, at=at)
+        ledger.sequencer.truncate_journal()
+
+    ledger.writer.run(advance)
+
+
+def note_client(*, ledger: Ledger, sha256: str, at: datetime) -> None:
+    """Enter the digest (hex) of the signing client that is served, if it is new."""
+    ledger.writer.run(partial(ledger.spine.note_client, sha256))
+    advance_spine(ledger=ledger, at=at)
+
+
+def note_issued(
+    *,
+    ledger: Ledger,
+    origin: str,
+    totals: dict[int, int],
+    at: datetime,
+    final: bool = False,
+) -> None:
+    """Take note of how many tokens were issued, by key index; cumulative.
+
+    Entered with the next publication once a total has grown by fifty; with ``final``
+    at once, whatever the growth, because the keys are about to be destroyed.
+    """
+    log = ledger.get_log(origin)
+    ledger.writer.run(partial(ledger.spine.note_issued, log, totals, final=final))
+    if final:
+        advance_spine(ledger=ledger, at=at)
+
+
+def show_spine(*, ledger: Ledger, size: int, cosignatures: list[str]) -> None:
+    """Show a checkpoint of the spine with what witnesses have said of it by now.
+
+    ``cosignatures``: verified signature lines with their line feeds. Again with more
+    when more have come. Raises StorageFailed.
+    """
+    ledger.writer.run(partial(ledger.spine.show, size, cosignatures))
 
 
 def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:
@@ -328,9 +377,11 @@ def publish_now(
     """Publish one log outside its clock: for replays, drills and closing."""
     log = _get_signing_log(ledger, origin)
     tick = round_down(at, seconds=log.settings.interval_seconds)
-    return ledger.writer.run(
+    published = ledger.writer.run(
         lambda: ledger.sequencer.publish(log, at=tick, ignore_crowd=ignore_crowd)
     )
+    advance_spine(ledger=ledger, at=at)
+    return published
 
 
 def stop_accepting(*, ledger: Ledger, origin: str) -> None:
@@ -374,4 +425,6 @@ def close_log(
             raise LeafRefused(fault=fault.code, detail=fault.detail) from fault
         return [*done, ledger.sequencer.publish_close(log, reason=reason, at=tick)]
 
-    return ledger.writer.run(close)
+    published = ledger.writer.run(close)
+    advance_spine(ledger=ledger, at=at)
+    return published

@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS cells (
     log INTEGER NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (log, block)
 ) WITHOUT ROWID;
+-- Of the logs, and with log 0 of the spine.
 CREATE TABLE IF NOT EXISTS checkpoint (
     log INTEGER NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL,
     at INTEGER NOT NULL, net INTEGER NOT NULL, PRIMARY KEY (log, size)
@@ -74,6 +75,22 @@ CREATE TABLE IF NOT EXISTS shown (
 CREATE TABLE IF NOT EXISTS erasure (
     log INTEGER NOT NULL, nonce BLOB NOT NULL, PRIMARY KEY (log, nonce)
 ) WITHOUT ROWID;
+-- The spine log: one row. Its tiles and checkpoints have log 0.
+CREATE TABLE IF NOT EXISTS spine (
+    id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL,
+    frontier BLOB NOT NULL, client TEXT
+);
+-- Which checkpoint stands where in the spine.
+CREATE TABLE IF NOT EXISTS spine_checkpoint (
+    log INTEGER NOT NULL, size INTEGER NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (log, size)
+) WITHOUT ROWID;
+-- The totals of issued tokens that the spine has told last.
+CREATE TABLE IF NOT EXISTS spine_issued (
+    log INTEGER NOT NULL, key_index INTEGER NOT NULL, total INTEGER NOT NULL,
+    PRIMARY KEY (log, key_index)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY);
 """
 
 BUNDLE_LEVEL = -1
