@@ -23,6 +23,7 @@ from tests.factories.ledgers import PowerCut, River, cut_at
 from undersigned.ledger.highwater import RolledBack
 from undersigned.ledger.operations import (
     advance_spine,
+    begin_issuance_record,
     close_log,
     note_client,
     note_issued,
@@ -132,6 +133,32 @@ class TestWhatIsEntered:
         tell_issued(river, 52, final=True)
         told = [leaf for leaf in read_spine(river) if leaf["kind"] == "issued"]
         assert [leaf["total"] for leaf in told] == [51, 52]
+
+    def test_a_lost_record_counts_on_from_what_is_certain(self, river: River) -> None:
+        tell_issued(river, 60)
+        river.pool(3)
+        for _start in range(2):
+            begin_issuance_record(
+                ledger=river.ledger, origin=river.origin, at=river.clock.now()
+            )
+            river.restart()
+        tell_issued(river, 49)
+        tell_issued(river, 50)
+        told = [leaf for leaf in read_spine(river) if leaf["kind"] == "issued"]
+        assert [leaf["total"] for leaf in told] == [60, 110]
+
+    def test_a_lost_record_that_told_less_counts_what_was_seen(
+        self, river: River
+    ) -> None:
+        river.pool(2)
+        river.publish()
+        river.pool(1)
+        begin_issuance_record(
+            ledger=river.ledger, origin=river.origin, at=river.clock.now()
+        )
+        tell_issued(river, 1, final=True)
+        told = [leaf for leaf in read_spine(river) if leaf["kind"] == "issued"]
+        assert [leaf["total"] for leaf in told] == [3, 4]
 
     def test_the_signing_client_when_it_is_another_one(self, river: River) -> None:
         for digest in ("a" * 64, "a" * 64, "b" * 64, "b" * 64):

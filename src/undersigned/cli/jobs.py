@@ -23,6 +23,7 @@ from undersigned.eligibility.operations import make_invitation_codes
 from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
+from undersigned.ledger.operations import begin_issuance_record
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
     announce_approver,
@@ -99,6 +100,9 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
         kind="issuance-record-lost",
         sha256=LOST_RECORD_SHA256,
         at=services.clock.now(),
+    )
+    begin_issuance_record(
+        ledger=services.ledger, origin=campaign.origin, at=services.clock.now()
     )
     reopen_issuance(issuer=services.issuer, origin=campaign.origin, path=campaign.path)
     return {"id": campaign.id}

@@ -7,6 +7,7 @@ second writer (PROTOCOL §5), loads every log and campaign, and starts the threa
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import threading
@@ -20,6 +21,7 @@ from typing import ClassVar
 
 from django.db import connection
 
+from undersigned import web
 from undersigned.campaigns.data import Campaign, CampaignState
 from undersigned.campaigns.queries import (
     find_closing,
@@ -28,7 +30,7 @@ from undersigned.campaigns.queries import (
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
 from undersigned.credentials.issuer import Issuer
-from undersigned.credentials.operations import load_version
+from undersigned.credentials.operations import count_issued, load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import blur_times, make_private_folder
@@ -37,7 +39,12 @@ from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import KeysLocked, Keystore
 from undersigned.ledger.data import Published
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.operations import publish_due, restore_fixed_files
+from undersigned.ledger.operations import (
+    note_client,
+    note_issued,
+    publish_due,
+    restore_fixed_files,
+)
 from undersigned.safety.intake import Intake
 from undersigned.signatures.book import SigningBook
 from undersigned.signatures.operations.close import (
@@ -53,6 +60,8 @@ from undersigned.web.shared.services import InstanceFacts, Services
 log = logging.getLogger("undersigned.engine")
 
 DAY_SECONDS = 86_400
+# The signing client as every browser gets it.
+CLIENT = Path(web.__file__).with_name("static") / "undersigned" / "sign.js"
 
 
 class WriterBusy(Conflict):
@@ -110,9 +119,20 @@ class Engine:
             if minute != self.settled_at:
                 self.settled_at = minute
                 services.issuer.rebuild_changed()
+                self._note_issued(at)
             close_due_campaigns(issuer=services.issuer, at=at)
             advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
             return published
+
+    def _note_issued(self, at: datetime) -> None:
+        """Have the spine tell how many tokens were issued, where that grew by much."""
+        issuer = self.services.issuer
+        for origin, version in list(issuer.versions.items()):
+            if version.file is not None and issuer.is_taking:
+                totals = count_issued(issuer=issuer, origin=origin)
+                note_issued(
+                    ledger=self.services.ledger, origin=origin, totals=totals, at=at
+                )
 
     def advance_closing(self, campaign_id: CampaignId, at: datetime) -> None:
         """Take one campaign's closing as far as its clocks allow."""
@@ -178,6 +198,12 @@ def open_engine(
         stack.callback(services.desk.stop)
         services.desk.start()
         _load_campaigns(engine)
+        if services.ledger.spine.key is not None:
+            note_client(
+                ledger=services.ledger,
+                sha256=hashlib.sha256(CLIENT.read_bytes()).hexdigest(),
+                at=services.clock.now(),
+            )
         if run_clock:
             ticker = threading.Thread(
                 target=_tick_for_ever, args=(engine,), name="clock", daemon=True

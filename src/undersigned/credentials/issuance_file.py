@@ -49,7 +49,8 @@ SMALL_TICKETS = 5_000
 class IssuanceFile:
     """One SQLite file, used by one thread at a time.
 
-    ``rows``: tokens issued; ``tickets``: unspent ones.
+    ``rows``: tokens issued; ``issued``: the same by key index, of committed rows and
+    those of the transaction under way; ``tickets``: unspent ones.
     """
 
     def __init__(self, path: Path, *, create: Mapping[int, int] | None = None) -> None:
@@ -102,6 +103,7 @@ class IssuanceFile:
             int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - two fixed names
             for table in ("issued", "ticket")
         )
+        self.issued = self._count_by_key()
         self.keys = {
             int(key_index): int(klass)
             for key_index, klass in self._db.execute("SELECT * FROM issuer_key")
@@ -182,6 +184,8 @@ class IssuanceFile:
                 [value for row in part for value in row[1:]],
             )
         self.rows += len(rows)
+        for _ticket, _nullifier, key_index, _request in rows:
+            self.issued[key_index] = self.issued.get(key_index, 0) + 1
         self.tickets -= len(rows)
 
     def find(self, nullifier: bytes) -> tuple[int, bytes] | None:
@@ -209,8 +213,7 @@ class IssuanceFile:
         gone = self._db.execute("DELETE FROM ticket WHERE last_day < ?", (today,))
         self.tickets -= gone.rowcount
 
-    def count_by_key(self) -> dict[int, int]:
-        """Return how many tokens were issued, by key index."""
+    def _count_by_key(self) -> dict[int, int]:
         rows = self._db.execute(
             "SELECT key_index, count(*) FROM issued GROUP BY key_index"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from undersigned_verify import entry, merkle, token
 from undersigned_verify.errors import Fault
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.errors import Refused, Unavailable
+from undersigned.kernel.errors import Refused, StorageFailed, Unavailable
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings, PooledSignature, Published
 from undersigned.ledger.ledger import Ledger
@@ -353,6 +354,28 @@ def note_issued(
     ledger.writer.run(partial(ledger.spine.note_issued, log, totals, final=final))
     if final:
         advance_spine(ledger=ledger, at=at)
+
+
+def begin_issuance_record(*, ledger: Ledger, origin: str, at: datetime) -> None:
+    """Count issued tokens on from what is certain: the record of them was lost.
+
+    Called before the new record takes its first token. Raises StorageFailed.
+    """
+    log = ledger.get_log(origin)
+
+    def begin() -> None:
+        pooled = ledger.writer.connection.execute(
+            "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
+            (log.log_id,),
+        )
+        counts = {int.from_bytes(key): count for key, count in pooled}
+        try:
+            ledger.spine.begin_record(log, counts)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{origin}: {error}") from error
+
+    ledger.writer.run(begin)
+    advance_spine(ledger=ledger, at=at)
 
 
 def show_spine(*, ledger: Ledger, size: int, cosignatures: list[str]) -> None:

@@ -151,6 +151,8 @@ class Spine:
         self._entered: dict[int, int] = {}
         self._retired: set[int] = set()
         self._issued: dict[tuple[int, int], int] = {}
+        # Issued before the present record of issuing began.
+        self._before: dict[tuple[int, int], int] = {}
         self._client: str | None = None
         # Totals to tell at the next occasion.
         self._totals: dict[tuple[int, int], int] = {}
@@ -189,12 +191,11 @@ class Spine:
             db.execute("SELECT log, max(size) FROM spine_checkpoint GROUP BY log")
         )
         self._retired = {log for (log,) in db.execute("SELECT log FROM spine_retired")}
-        self._issued = {
-            (log, key): total
-            for log, key, total in db.execute(
-                "SELECT log, key_index, total FROM spine_issued"
-            )
-        }
+        for log, key, total, before in db.execute(
+            "SELECT log, key_index, total, before FROM spine_issued"
+        ):
+            self._issued[log, key] = total
+            self._before[log, key] = before
         roots = dict(self._list_roots())
         self._high_water.check(self.origin, self.tree.size, roots)
 
@@ -235,13 +236,35 @@ class Spine:
     ) -> None:
         """Have totals of tokens issued (by key index) entered once they have grown.
 
-        ``final``: the keys are about to be destroyed, so any growth is told.
+        ``totals``: of the present record of issuing. ``final``: the keys are about to
+        be destroyed, so any growth is told.
         """
-        for key_index, total in totals.items():
+        for key_index, count in totals.items():
             place = (log.log_id, key_index)
+            total = self._before.get(place, 0) + count
             grown = total - self._issued.get(place, 0)
             if grown >= (1 if final else ISSUED_STEP):
                 self._totals[place] = total
+
+    def begin_record(self, log: OpenLog, pooled: Mapping[int, int]) -> None:
+        """Count on from what is certain: a lost record of issuing begins anew.
+
+        At least as many tokens were issued as the spine has told, and as stand in the
+        log and its pool (``pooled``: by key index). Durable when it returns.
+        """
+        rows = []
+        for key_index in log.state.keys:
+            place = (log.log_id, key_index)
+            told = self._issued.get(place, 0)
+            seen = log.state.count_of_key(key_index) + pooled.get(key_index, 0)
+            self._before[place] = max(told, seen)
+            rows.append((*place, told, self._before[place]))
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "INSERT OR REPLACE INTO spine_issued VALUES (?, ?, ?, ?)", rows
+        )
+        self._db.execute("COMMIT")
+        self.note_issued(log, dict.fromkeys(log.state.keys, 0), final=True)
 
     def advance(self, logs: Iterable[OpenLog], *, at: datetime) -> None:
         """Enter what the logs have published since. Raises StorageFailed.
@@ -350,8 +373,11 @@ class Spine:
             "INSERT INTO spine_checkpoint VALUES (?, ?, ?)", batch.list_places(first)
         )
         db.executemany(
-            "INSERT OR REPLACE INTO spine_issued VALUES (?, ?, ?)",
-            [(*place, total) for place, total in sorted(batch.issued.items())],
+            "INSERT OR REPLACE INTO spine_issued VALUES (?, ?, ?, ?)",
+            [
+                (*place, total, self._before.get(place, 0))
+                for place, total in sorted(batch.issued.items())
+            ],
         )
         db.executemany(
             "INSERT INTO spine_retired VALUES (?)",

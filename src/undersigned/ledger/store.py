@@ -85,9 +85,11 @@ CREATE TABLE IF NOT EXISTS spine_checkpoint (
     log INTEGER NOT NULL, size INTEGER NOT NULL, idx INTEGER NOT NULL,
     PRIMARY KEY (log, size)
 ) WITHOUT ROWID;
--- The totals of issued tokens that the spine has told last.
+-- The totals of issued tokens that the spine has told last, and what of them was
+-- issued before the present record of issuing began.
 CREATE TABLE IF NOT EXISTS spine_issued (
     log INTEGER NOT NULL, key_index INTEGER NOT NULL, total INTEGER NOT NULL,
+    before INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (log, key_index)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY);

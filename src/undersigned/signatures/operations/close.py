@@ -16,12 +16,12 @@ from undersigned.campaigns.queries import (
     list_due_to_close,
 )
 from undersigned.credentials.issuer import Issuer
-from undersigned.credentials.operations import destroy_version
+from undersigned.credentials.operations import count_issued, destroy_version
 from undersigned.kernel.actor import CLOCK
 from undersigned.kernel.errors import UndersignedError
 from undersigned.kernel.ids import CampaignId
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.operations import close_log
+from undersigned.ledger.operations import close_log, note_issued
 
 
 def close_due_campaigns(*, issuer: Issuer, at: datetime) -> list[CampaignId]:
@@ -67,6 +67,14 @@ def advance_closing(
         return
     campaign = get_any_campaign(campaign_id=closing.campaign_id)
     if at >= closing.retries_until and not closing.keys_destroyed:
+        # Told before the record goes: nobody could say afterwards how many there were.
+        note_issued(
+            ledger=ledger,
+            origin=campaign.origin,
+            totals=count_issued(issuer=issuer, origin=campaign.origin),
+            at=at,
+            final=True,
+        )
         destroy_version(issuer=issuer, origin=campaign.origin, path=campaign.path)
         record_keys_destroyed(actor=CLOCK, campaign_id=campaign.id, at=at)
     if at >= closing.redeem_until:
