@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from undersigned_verify import tile
 from undersigned_verify.cli import main as verify
 
 from tests.cli.conftest import Run
@@ -31,6 +33,16 @@ def campaign(river: str, house: Instance) -> Campaign:
     house.publish(campaign)
     house.stop()
     return campaign
+
+
+def read_entered(export: Path) -> dict[str, list[int]]:
+    """Return the sizes of each log that an export's spine knows of."""
+    entered: dict[str, list[int]] = {}
+    for bundle in (export / "spine/tile/entries").glob("000.p/*"):
+        for leaf in map(json.loads, tile.parse_bundle(bundle.read_bytes())):
+            if leaf["kind"] == "checkpoint":
+                entered.setdefault(leaf["origin"], []).append(leaf["size"])
+    return entered
 
 
 class TestExport:
@@ -60,6 +72,24 @@ class TestExport:
             "path": campaign.path,
             "size": 6,
         }
+
+    def test_it_holds_the_spine_of_the_same_moment(
+        self, run: Run, house: Instance, campaign: Campaign, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "export"
+        run("export", "log", campaign.id, target)
+        house.start()
+        house.sign(campaign, "later@x.example")
+        house.publish(campaign)
+        other = house.open_campaign(id="other")
+        house.stop()
+        assert read_entered(target) == {campaign.origin: [3, 6]}
+        run("export", "log", other.id, target)
+        # The first log's copy has grown with the spine, and holds no old edge.
+        assert read_entered(target) == {campaign.origin: [3, 6, 7], other.origin: [2]}
+        assert verify(["audit", str(target), "--workers", "1"]) == 0
+        folder = target / campaign.path / "tile/entries/000.p"
+        assert [path.name for path in folder.iterdir()] == ["7"]
 
     def test_it_holds_only_what_its_newest_checkpoint_covers(
         self, run: Run, house: Instance, campaign: Campaign, tmp_path: Path

@@ -25,7 +25,7 @@ from undersigned_verify.proof import InclusionProof
 from tests.factories.cast import MINA, PETRA
 from tests.factories.keys import KeyBox
 from tests.factories.signers import write_signature
-from undersigned.cli.logs import copy_log
+from undersigned.cli.exports import copy_log
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import (

@@ -110,6 +110,41 @@ class TestALogsFiles:
         assert before.headers["etag"] != after.headers["etag"]
 
 
+class TestTheSpinesFiles:
+    def test_every_one_is_served_as_it_lies_there(
+        self, instance: Instance, browser: Browser, signed: Campaign
+    ) -> None:
+        folder = instance.folder(signed).parent.parent / "spine"
+        names = {
+            path.relative_to(folder).as_posix(): path
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        assert {"checkpoint", "log.vkey"} < set(names)
+        assert any(name.startswith("tile/entries/") for name in names)
+        for name, path in names.items():
+            answer = browser.get(f"/spine/{name}")
+            assert (answer.status, answer.body) == (200, path.read_bytes())
+            # A kept checkpoint may gain a witness's word.
+            lasts = "immutable" in answer.headers["cache-control"]
+            assert lasts is name.startswith("tile/")
+
+    def test_the_policy_is_served_once_there_is_one(
+        self, instance: Instance, browser: Browser, campaign: Campaign
+    ) -> None:
+        assert browser.get("/policy.txt").status == 404
+        policy = instance.folder(campaign).parent.parent / "policy.txt"
+        policy.write_bytes(b"quorum none\n")
+        answer = browser.get("/policy.txt")
+        assert (answer.status, answer.body) == (200, b"quorum none\n")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+    @pytest.mark.parametrize("path", ["spine/", "spine/../app.sqlite3", "policy.txt/x"])
+    def test_nothing_else_is(self, browser: Browser, path: str) -> None:
+        # Left to the pages, which know no such address.
+        assert browser.get(f"/{path}").body == b"Django"
+
+
 class TestAskingAgain:
     def test_a_known_version_is_not_sent_again(
         self, browser: Browser, campaign: Campaign

@@ -1,108 +1,22 @@
-"""``undersigned export log``, ``audit`` and ``replay``."""
+"""``undersigned audit`` and ``replay``."""
 
 from __future__ import annotations
 
 import argparse
 import base64
-import json
-import shutil
 from pathlib import Path
-from typing import ClassVar
 
-from undersigned_verify import tile
 from undersigned_verify.audit import AuditReport, audit_log
-from undersigned_verify.checkpoint import Checkpoint
-from undersigned_verify.note import parse_note
 from undersigned_verify.source import DirectorySource
 
 from undersigned.audit.queries import count_entries, find_broken_entry
 from undersigned.campaigns.queries import get_any_campaign
 from undersigned.cli.context import Context, Values
 from undersigned.cli.control import run_job
+from undersigned.cli.exports import LogNotPublished
 from undersigned.cli.output import Bar, print_result
-from undersigned.kernel.errors import Conflict, NotFound
 from undersigned.kernel.ids import CampaignId
 from undersigned.signatures.series import parse_series
-
-SINGLE_FILES = ("checkpoint", "log.vkey", "statement", "growth.csv")
-
-
-class ExportNotEmpty(Conflict):
-    """The folder holds an export of this log already."""
-
-    code: ClassVar[str] = "export-not-empty"
-
-
-class LogNotPublished(NotFound):
-    """The campaign has no published log: it is a draft."""
-
-    code: ClassVar[str] = "log-not-published"
-
-
-def export_log(arguments: argparse.Namespace, context: Context) -> int:
-    """Write one log in the layout of PROTOCOL §8 below a folder."""
-    campaign = get_any_campaign(campaign_id=CampaignId(arguments.id))
-    source = context.environment.public / campaign.path
-    target = Path(arguments.dir) / campaign.path
-    size = copy_log(source, target)
-    values = {
-        "id": campaign.id,
-        "dir": arguments.dir,
-        "path": campaign.path,
-        "size": size,
-    }
-    print_result(
-        arguments,
-        values,
-        f"{size} leaves in {target}\n"
-        f"check it: undersigned-verify audit {arguments.dir}",
-    )
-    return 0
-
-
-def copy_log(source: Path, target: Path) -> int:
-    """Copy a log's public files at its newest checkpoint; return its size.
-
-    Full tiles and the newest partial ones; checkpoints up to that size. The count is
-    read again until it belongs to the checkpoint, should a publication come between.
-    Raises ExportNotEmpty, LogNotPublished.
-    """
-    if not (source / "checkpoint").is_file():
-        raise LogNotPublished(path=str(source))
-    if (target / "checkpoint").exists():
-        raise ExportNotEmpty(dir=str(target))
-    (target / "checkpoints").mkdir(parents=True, exist_ok=True)
-    note = (source / "checkpoint").read_bytes()
-    size = Checkpoint.parse(parse_note(note).text).size
-    for kept in (source / "checkpoints").iterdir():
-        if kept.name.isdigit() and int(kept.name) <= size:
-            shutil.copyfile(kept, target / "checkpoints" / kept.name)
-    names = [tile.tile_path(level, n, width) for level, n, width in tile.tiles_of(size)]
-    names += [tile.tile_path("entries", n, width) for n, width in _list_bundles(size)]
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
-    for name in SINGLE_FILES:
-        shutil.copyfile(source / name, target / name)
-    (target / "checkpoint").write_bytes(note)
-    _copy_count(source, target, size)
-    return size
-
-
-def _list_bundles(size: int) -> list[tuple[int, int]]:
-    full = [(n, tile.WIDTH) for n in range(size // tile.WIDTH)]
-    rest = size % tile.WIDTH
-    return [*full, (size // tile.WIDTH, rest)] if rest else full
-
-
-def _copy_count(source: Path, target: Path, size: int) -> None:
-    count = (source / "count.json").read_bytes()
-    if json.loads(count)["tree_size"] != size:
-        # A publication came while we copied: export that one instead.
-        shutil.rmtree(target)
-        copy_log(source, target)
-        return
-    (target / "count.json").write_bytes(count)
 
 
 def audit(arguments: argparse.Namespace, context: Context) -> int:

@@ -182,7 +182,7 @@ def _add_moderation(nouns: Any) -> None:
 
 def _add_logs(nouns: Any) -> None:
     verbs = _group(nouns, "export", "copies that open elsewhere")
-    log = _add(verbs, "log", "logs", "export_log", "write one log for an auditor")
+    log = _add(verbs, "log", "exports", "export_log", "write one log for an auditor")
     log.add_argument("id", metavar="ID", help=ID)
     log.add_argument("dir", metavar="DIR", help="a new folder")
     audit = _add(nouns, "audit", "logs", "audit", "recount own logs, check the trail")

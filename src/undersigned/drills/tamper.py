@@ -25,7 +25,7 @@ from undersigned_verify.audit import AuditReport, audit_log, find_shared_key
 from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.errors import Fault
 
-from undersigned.cli.logs import copy_log
+from undersigned.cli.exports import copy_log
 from undersigned.drills import signer as signing
 from undersigned.drills.campaign import write_campaign
 from undersigned.drills.every_leaf import make_log

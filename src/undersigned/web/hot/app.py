@@ -52,6 +52,9 @@ class HotApp:
         try:
             if path.startswith("c/"):
                 taken = await self._handle_campaign(path, scope, receive, send)
+            elif path.startswith(("spine/", "policy.txt")) and is_log_file(path):
+                await self._files.send_log_file(scope, send, path)
+                taken = True
             elif path.startswith(self._prefix_static):
                 name = path[len(self._prefix_static) :]
                 await self._files.send_static(scope, send, name)

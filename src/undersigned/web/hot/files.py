@@ -25,7 +25,7 @@ from undersigned.web.hot.wire import (
 )
 
 _LOG_FILE = re.compile(
-    r"c/[a-z][a-z0-9-]{2,39}(?:/[1-9][0-9]{0,3})?/(?:"
+    r"policy\.txt|(?:c/[a-z][a-z0-9-]{2,39}(?:/[1-9][0-9]{0,3})?|spine)/(?:"
     r"checkpoint|checkpoints/[1-9][0-9]{0,18}|log\.vkey|statement|count\.json|growth\.csv"
     r"|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/)*[0-9]{3}(?:\.p/[1-9][0-9]{0,2})?)"
 )
@@ -90,7 +90,8 @@ class Files:
     async def send_log_file(self, scope: Scope, send: Send, path: str) -> None:
         """Answer with a file of a log. Raises NothingHere, MethodNotTaken."""
         parts = path.split("/")
-        kept = "tile" in parts or "checkpoints" in parts
+        # A kept checkpoint of the spine may gain a witness's word later.
+        kept = "tile" in parts or ("checkpoints" in parts and parts[0] != "spine")
         media = (
             b"text/plain; charset=utf-8"
             if "checkpoints" in parts
