@@ -8,6 +8,7 @@ order matters to readers only: tiles before the checkpoint that needs them.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from undersigned.ledger.store import BUNDLE_LEVEL
 from undersigned.ledger.tree import TileKey, TileTree
 
 GROWTH_HEADER = "size,net,at\n"
+RECENT_CHECKPOINTS = 64
 
 
 def format_at(at: int) -> str:
@@ -139,21 +141,39 @@ def append_growth(log: OpenLog, *, size: int, net: int, at: int) -> None:
 def write_all(log: OpenLog, connection: sqlite3.Connection) -> None:
     """Make every file agree with the database again, as after a crash."""
     write_tiles(log)
-    newest: tuple[int, bytes] | None = None
+    newest = write_kept(log, connection)
     lines = [GROWTH_HEADER]
-    kept = log.folder / "checkpoints"
-    kept.mkdir(parents=True, exist_ok=True)
-    for size, note, at, net in connection.execute(
-        "SELECT size, note, at, net FROM checkpoint WHERE log=? ORDER BY size",
-        (log.log_id,),
+    for size, at, net in connection.execute(
+        "SELECT size, at, net FROM checkpoint WHERE log=? ORDER BY size",
+        (log.tree_id,),
     ):
         lines.append(f"{size},{net},{format_at(at)}\n")
+    write_atomic(log.folder / "growth.csv", "".join(lines).encode())
+    if newest is not None:
+        write_checkpoint(log, size=log.size, note=newest)
+        drop_all_stale_partials(log)
+
+
+def write_kept(tree: TileTree, connection: sqlite3.Connection) -> bytes | None:
+    """Make the kept checkpoints' files agree with the database; return the newest.
+
+    A crash can only have cut off the last ones, so that older ones are looked at
+    where their number is wrong: a log of years has hundreds of thousands.
+    """
+    kept = tree.folder / "checkpoints"
+    kept.mkdir(parents=True, exist_ok=True)
+    (count,) = connection.execute(
+        "SELECT count(*) FROM checkpoint WHERE log=?", (tree.tree_id,)
+    ).fetchone()
+    files = sum(1 for entry in os.scandir(kept) if entry.name.isdigit())
+    newest = None
+    for size, note in connection.execute(
+        "SELECT size, note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT ?",
+        (tree.tree_id, RECENT_CHECKPOINTS if files == count else count),
+    ):
         file = kept / str(size)
         if not file.exists() or file.stat().st_size != len(note):
             # Missing, or cut short by a power cut after its rename.
             write_durable(file, note, mode=0o644)
-        newest = (size, note)
-    write_atomic(log.folder / "growth.csv", "".join(lines).encode())
-    if newest is not None:
-        write_checkpoint(log, size=newest[0], note=newest[1])
-        drop_all_stale_partials(log)
+        newest = newest or bytes(note)
+    return newest

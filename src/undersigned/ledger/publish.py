@@ -30,6 +30,7 @@ from undersigned.ledger import export
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
+from undersigned.ledger.store import give_back_pages
 from undersigned.ledger.tree import TileKey
 
 _logger = logging.getLogger("undersigned.ledger")
@@ -472,6 +473,7 @@ class Sequencer:
 
     def truncate_journal(self) -> None:
         """Empty the write-ahead log: it holds the order in which requests came."""
+        give_back_pages(self._db)
         busy, _pages, _moved = self._db.execute(
             "PRAGMA wal_checkpoint(TRUNCATE)"
         ).fetchone()

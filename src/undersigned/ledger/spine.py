@@ -213,13 +213,7 @@ class Spine:
         self._high_water.raise_to(tree.origin, tree.size, tree.root)
         try:
             self._write_files()
-            for size, note in self._db.execute(
-                "SELECT size, note FROM checkpoint WHERE log=? ORDER BY size",
-                (SPINE_ID,),
-            ):
-                kept = tree.folder / "checkpoints" / str(size)
-                if not kept.exists() or kept.read_bytes() != note:
-                    write_durable(kept, note, mode=0o644)
+            export.write_kept(tree, self._db)
             self._show(tree.size)
             export.drop_all_stale_partials(tree)
         except OSError as error:
