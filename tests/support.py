@@ -48,6 +48,29 @@ def program(name: str) -> str:
     return found
 
 
+class Synced:
+    """Which files and folders were synced while it watches."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._inodes: set[int] = set()
+        fsync = os.fsync
+
+        def noted(handle: int) -> None:
+            fsync(handle)
+            self._inodes.add(os.fstat(handle).st_ino)
+
+        monkeypatch.setattr(os, "fsync", noted)
+
+    def has(self, path: Path) -> bool:
+        """Say whether what stands under ``path`` now was synced."""
+        return path.stat().st_ino in self._inodes
+
+    def reaches(self, path: Path, *, below: Path) -> bool:
+        """Say whether a power cut leaves a way from ``below`` to ``path``."""
+        folders = list(path.parents)
+        return all(map(self.has, folders[: folders.index(below) + 1]))
+
+
 def tracked_files() -> list[Path]:
     """Return every file of the checkout that git tracks or would track, sorted.
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.factories.cast import ASHA, OMAR
 from tests.factories.issuers import Office
+from tests.support import Synced
 from undersigned.credentials.issuance_file import SMALL_ROWS, IssuanceFile
 from undersigned.credentials.issuer import CHEAP_ROWS
 from undersigned.credentials.tickets import TicketNotValid
@@ -116,6 +117,18 @@ class TestRebuilding:
         assert file.rows == len(ROWS)
         assert not (tmp_path / "river.sqlite3.rebuild").exists()
         file.close()
+
+
+def test_a_power_cut_leaves_a_way_to_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "issuance" / "river.sqlite3"
+    # By a process that was killed before it had synced anything.
+    path.parent.mkdir()
+    synced = Synced(monkeypatch)
+    IssuanceFile(path, create={0: 1}).close()
+    assert synced.has(path)
+    assert synced.reaches(path, below=tmp_path)
 
 
 class TestTheOffice:

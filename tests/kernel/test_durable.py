@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import Synced
 from undersigned.kernel.durable import (
     destroy_file,
     fsync_directory,
     make_private_folder,
+    sync_names,
     write_atomic,
     write_durable,
 )
@@ -109,6 +111,32 @@ class TestWritingDurably:
             write_durable(tmp_path / "highwater.json", b"{}")
         with pytest.raises(StorageFailed):
             fsync_directory(tmp_path)
+
+
+class TestNames:
+    def test_every_name_on_the_way_is_synced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "public" / "tile" / "0" / "000"
+        path.parent.mkdir(parents=True)
+        synced = Synced(monkeypatch)
+        sync_names(path, below=tmp_path / "public")
+        assert synced.reaches(path, below=tmp_path / "public")
+        assert not synced.has(tmp_path)
+
+    def test_a_private_folder_is_there_after_a_power_cut(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced = Synced(monkeypatch)
+        path = make_private_folder(tmp_path / "secrets" / "c" / "river")
+        assert synced.reaches(path, below=tmp_path)
+
+    def test_it_fails_loudly_when_a_name_cannot_be_synced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageFailed):
+            make_private_folder(tmp_path / "secrets")
 
 
 class TestDestroying:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import Synced
 from undersigned.kernel import keystore
 from undersigned.kernel.durable import destroy_file, write_durable
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
@@ -53,6 +54,19 @@ class TestAnUnsealedStore:
         for path in folder.rglob("*"):
             allowed = 0o700 if path.is_dir() else 0o600
             assert stat.S_IMODE(path.stat().st_mode) == allowed
+
+    @pytest.mark.parametrize("made", [False, True])
+    def test_a_power_cut_leaves_a_way_to_each(
+        self, tmp_path: Path, made: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Keystore(tmp_path / "secrets")
+        if made:
+            # By a process that was killed before it had synced anything.
+            (store.folder / "c" / "river").mkdir(parents=True)
+        synced = Synced(monkeypatch)
+        store.put("c/river/log.key", bytes(32))
+        assert synced.has(store.folder / "c" / "river" / "log.key")
+        assert synced.reaches(store.folder / "c/river/log.key", below=tmp_path)
 
     def test_it_says_what_is_missing(self, folder: Path) -> None:
         store = Keystore(folder)

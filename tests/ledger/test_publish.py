@@ -9,6 +9,7 @@ import pytest
 from undersigned_verify import entry, merkle, tile
 
 from tests.factories.ledgers import INVITATION_KEY, River, require_accepted
+from tests.support import Synced
 from undersigned.ledger import publish
 from undersigned.ledger.operations import publish_due
 from undersigned.ledger.queries import list_checkpoints
@@ -133,6 +134,18 @@ class TestTiles:
         river.restart()
         assert list_partials(river) == {"entries/001.p/51", "0/001.p/51", "1/000.p/1"}
         require_accepted(river.audit())
+
+    def test_a_power_cut_leaves_a_way_to_each_full_tile(
+        self, river: River, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Their folders were made by a publication before, for partial tiles.
+        synced = Synced(monkeypatch)
+        river.pool(260)
+        river.publish()
+        for name in ("tile/0/000", "tile/entries/000"):
+            path = river.public / name
+            assert synced.has(path)
+            assert synced.reaches(path, below=river.folder / "public")
 
     def test_the_log_goes_on_from_a_full_tile(self, river: River) -> None:
         river.pool(250)

@@ -21,6 +21,7 @@ from undersigned.kernel.durable import (
     destroy_file,
     fsync_directory,
     make_private_folder,
+    sync_names,
 )
 from undersigned.kernel.errors import StorageFailed
 
@@ -96,7 +97,7 @@ class IssuanceFile:
         finally:
             os.close(handle)
         os.replace(self._aside, self.path)
-        fsync_directory(self.path.parent)
+        sync_names(self.path, below=self.path.parent.parent)
 
     def _read(self) -> None:
         self.rows, self.tickets = (

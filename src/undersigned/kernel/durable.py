@@ -21,6 +21,18 @@ def fsync_directory(path: Path) -> None:
         raise StorageFailed(f"couldn't sync folder {path}: {error}") from error
 
 
+def sync_names(path: Path, *, below: Path) -> None:
+    """Make every name on the way from the folder ``below`` to ``path`` durable.
+
+    A file that was synced, in a folder that was synced, is gone after a power cut if
+    the folder's own name was not. Raises StorageFailed.
+    """
+    for folder in path.parents:
+        fsync_directory(folder)
+        if folder == below:
+            return
+
+
 def write_durable(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``data``, atomically and durably.
 
@@ -110,12 +122,13 @@ def blur_times(folder: Path, *, leave: str) -> None:
 
 
 def make_private_folder(path: Path) -> Path:
-    """Create ``path`` readable by its owner alone; return it.
+    """Create ``path`` durably, readable by its owner alone; return it.
 
     Parents that are missing become private too: ``mkdir(parents=True)`` would give
-    them the usual mode.
+    them the usual mode. Raises StorageFailed when a name cannot be synced.
     """
     if not path.exists():
         make_private_folder(path.parent)
         path.mkdir(exist_ok=True, mode=0o700)
+        fsync_directory(path.parent)
     return path

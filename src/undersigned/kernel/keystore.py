@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from undersigned.kernel.durable import (
     destroy_file,
     make_private_folder,
+    sync_names,
     write_durable,
 )
 from undersigned.kernel.errors import Unavailable
@@ -122,6 +123,8 @@ class Keystore:
         path = self._path(name)
         make_private_folder(path.parent)
         write_durable(path, self._wrap(name, secret), mode=0o600)
+        # Also of folders that an attempt before made and died without syncing.
+        sync_names(path.parent, below=self.folder.parent)
 
     def _wrap(self, name: str, secret: bytes) -> bytes:
         if self._cipher is None:

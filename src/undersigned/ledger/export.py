@@ -15,7 +15,7 @@ from pathlib import Path
 
 from undersigned_verify import tile
 
-from undersigned.kernel.durable import write_atomic, write_durable
+from undersigned.kernel.durable import sync_names, write_atomic, write_durable
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.open_log import OpenLog
 from undersigned.ledger.store import BUNDLE_LEVEL
@@ -41,7 +41,9 @@ def _tile_name(log: TileTree, level: int, n: int) -> str:
 def write_tiles(log: TileTree) -> list[TileKey]:
     """Write what ``unwritten`` holds; return the tiles that are now durable and full.
 
-    Full tiles are synced, because the database forgets them afterwards. Partial ones
+    Full tiles are synced, because the database forgets them afterwards, and with them
+    the names of the folders they are in: at the first tile of each, also where the
+    folder is there, because a process that was killed may have made it. Partial ones
     are not: the database keeps the edge.
     """
     full = []
@@ -53,6 +55,9 @@ def write_tiles(log: TileTree) -> list[TileKey]:
             made.add(path.parent)
         if log.is_full(level, n):
             write_durable(path, data, mode=0o644)
+            if path.parent not in log.synced_folders:
+                sync_names(path.parent, below=log.public)
+                log.synced_folders.add(path.parent)
             full.append((level, n))
         else:
             write_atomic(path, data)

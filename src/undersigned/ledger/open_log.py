@@ -48,7 +48,7 @@ class OpenLog(TileTree):
         key: LogKey | None,
     ) -> None:
         super().__init__(
-            tree_id=log_id, origin=settings.origin, folder=public / settings.path
+            tree_id=log_id, origin=settings.origin, public=public, path=settings.path
         )
         self.log_id = log_id
         self.settings = settings

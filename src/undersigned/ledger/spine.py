@@ -136,7 +136,7 @@ class Spine:
         at_step: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.tree = TileTree(
-            tree_id=SPINE_ID, origin=spine_origin(host), folder=public / SPINE_PATH
+            tree_id=SPINE_ID, origin=spine_origin(host), public=public, path=SPINE_PATH
         )
         self.key: LogKey | None = None
         # Told of each new checkpoint, which waits to be shown until ``show`` is called

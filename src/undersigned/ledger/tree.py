@@ -29,10 +29,12 @@ class TileTree:
     ``BUNDLE_LEVEL`` is ``tail``: the leaves of the last, partial bundle.
     """
 
-    def __init__(self, *, tree_id: int, origin: str, folder: Path) -> None:
+    def __init__(self, *, tree_id: int, origin: str, public: Path, path: str) -> None:
+        """``public``: root of the static files; ``path``: the log's folder in it."""
         self.tree_id = tree_id
         self.origin = origin
-        self.folder = folder
+        self.public = public
+        self.folder = public / path
         self.size = 0
         self.frontier = merkle.Frontier()
         self.tail: list[bytes] = []
@@ -41,6 +43,8 @@ class TileTree:
         self.unwritten: dict[TileKey, bytes] = {}
         # Full tiles that files hold for good: the database may forget them.
         self.full_on_disk: list[TileKey] = []
+        # Folders of full tiles whose names, up to ``public``, are durable.
+        self.synced_folders: set[Path] = set()
         # Sizes whose partial tiles are still in files, oldest first.
         self.recent_sizes: list[int] = []
         self._cache: OrderedDict[TileKey, bytes] = OrderedDict()
