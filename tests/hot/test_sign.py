@@ -22,6 +22,7 @@ from tests.factories.instances import Instance
 from tests.factories.signers import show
 from undersigned.campaigns.data import Campaign
 from undersigned.ledger.queries import count_pooled
+from undersigned.safety.switches import EVERYWHERE, Flip, Switch
 from undersigned.signatures.queries import list_shown
 
 Body = dict[str, Any]
@@ -384,4 +385,70 @@ class TestAClosedDoor:
             "/c/%2e%2e/sign",
         ):
             assert browser.post(path, body).problem() == (404, "nothing-here")
+        assert browser.post(f"/{campaign.path}/sign", body).status == 200
+
+
+class TestASwitchTurnedOff:
+    @pytest.fixture
+    def turn(self, instance: Instance) -> Callable[[Switch, bool], None]:
+        """Turn a switch off or on, as the command line does."""
+
+        def turn(switch: Switch, on: bool) -> None:
+            at = instance.clock.now()
+            flip = Flip(switch, EVERYWHERE, on=on, reason="attack", at=at)
+            instance.engine.services.book.switches.flip(flip)
+
+        return turn
+
+    def test_what_it_stops_is_refused_and_can_be_sent_again_later(
+        self,
+        instance: Instance,
+        browser: Browser,
+        campaign: Campaign,
+        body: Body,
+        turn: Callable[[Switch, bool], None],
+    ) -> None:
+        turn(Switch.SIGNING, False)
+        answer = browser.post(f"/{campaign.path}/sign", body)
+        assert (answer.status, answer.json()["code"]) == (503, "switched-off")
+        assert count_waiting(instance, campaign) == 0
+        turn(Switch.SIGNING, True)
+        assert browser.post(f"/{campaign.path}/sign", body).status == 200
+        assert count_waiting(instance, campaign) == 1
+
+    def test_a_token_in_hand_is_good_while_no_new_ones_are_made(
+        self,
+        instance: Instance,
+        browser: Browser,
+        campaign: Campaign,
+        body: Body,
+        turn: Callable[[Switch, bool], None],
+    ) -> None:
+        ticket = instance.get_ticket(campaign, "petra@example.org")
+        turn(Switch.ISSUING, False)
+        refused = ask_for_token(
+            browser, campaign.path, ticket, instance.write(campaign)
+        )
+        assert (refused.status, refused.json()["code"]) == (503, "switched-off")
+        assert browser.post(f"/{campaign.path}/sign", body).status == 200
+        turn(Switch.ISSUING, True)
+        issued = ask_for_token(browser, campaign.path, ticket, instance.write(campaign))
+        assert issued.status == 200
+
+    def test_what_shows_nothing_goes_on_where_nothing_is_shown(
+        self,
+        instance: Instance,
+        browser: Browser,
+        campaign: Campaign,
+        body: Body,
+        turn: Callable[[Switch, bool], None],
+    ) -> None:
+        _writing, shown = instance.make_signature(
+            campaign, "petra@example.org", shown=show(name="Petra")
+        )
+        turn(Switch.SHOWN, False)
+        refused = browser.post(f"/{campaign.path}/sign", make_sign_body(shown))
+        assert (refused.status, refused.json()["code"]) == (503, "switched-off")
+        bare = make_sign_body(shown) | {"public": None, "salt": None}
+        assert browser.post(f"/{campaign.path}/sign", bare).status == 200
         assert browser.post(f"/{campaign.path}/sign", body).status == 200

@@ -21,9 +21,11 @@ from undersigned.credentials.operations import (
 )
 from undersigned.eligibility.operations import make_invitation_codes
 from undersigned.kernel.actor import OPERATOR
+from undersigned.kernel.clock import round_down
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
 from undersigned.ledger.operations import begin_issuance_record
+from undersigned.safety.switches import Flip, Switch
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
     announce_approver,
@@ -106,6 +108,28 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
     )
     reopen_issuance(issuer=services.issuer, origin=campaign.origin, path=campaign.path)
     return {"id": campaign.id}
+
+
+def switch_job(engine: RunningEngine, values: Values) -> Steps:
+    """Flip a kill switch where the server reads it; or, without one, list them."""
+    services = engine.services
+    switches = services.book.switches
+    logged = True
+    if "switch" in values:
+        if values["campaign"]:
+            get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+        yield {"doing": "flipping the switch"}
+        logged = switches.flip(
+            Flip(
+                switch=Switch(values["switch"]),
+                campaign=values["campaign"],
+                on=values["on"],
+                reason=values["reason"],
+                at=round_down(services.clock.now(), seconds=60),
+            )
+        )
+    off = [flip.as_json() for flip in switches.list_off()]
+    return {"off": off, "logged": logged}
 
 
 def approver_job(engine: RunningEngine, values: Values) -> Steps:
@@ -249,6 +273,7 @@ JOBS: dict[str, Job] = {
     "open": open_job,
     "close": close_job,
     "reopen": reopen_job,
+    "switch": switch_job,
     "approver": approver_job,
     "removal": removal_job,
     "record": record_job,

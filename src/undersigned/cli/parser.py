@@ -11,6 +11,10 @@ ID = "the campaign's id"
 APPROVER = "a pseudonym, published in the log"
 PROPOSAL = "made by `removal propose`"
 KEY_FILE = "the approver's own, outside the data directory"
+SWITCHES = ("signing", "issuing", "mail", "open-class", "shown")
+SWITCH = f"one of {', '.join(SWITCHES)}: see docs/operate/switches.md"
+# The same as undersigned.safety.switches has; a test compares.
+REASONS = ("attack", "maintenance", "legal-order", "leaked-key", "other")
 WORKERS = "processes (default: one a core)"
 
 Run = Callable[[argparse.Namespace, Any], int]
@@ -68,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
     _add_serving(nouns)
     _add_campaigns(nouns)
+    _add_switches(nouns)
     _add_moderation(nouns)
     _add_logs(nouns)
     _add_instance(nouns)
@@ -133,6 +138,25 @@ def _add_campaigns(nouns: Any) -> None:
     make.add_argument(
         "--count", type=positive, default=20, help="how many (default 20)"
     )
+
+
+def _add_switches(nouns: Any) -> None:
+    verbs = _group(nouns, "switch", "turn things off at once, and on again")
+    _add(verbs, "list", "switches", "list_", "say what is off")
+    for verb, text in (
+        ("off", "turn something off; in force before the command returns"),
+        ("on", "turn it on again"),
+    ):
+        flip = _add(verbs, verb, "switches", verb, text)
+        flip.add_argument("name", choices=SWITCHES, metavar="NAME", help=SWITCH)
+        flip.add_argument("--campaign", metavar="ID", help="this campaign only")
+        flip.add_argument(
+            "--reason",
+            choices=REASONS,
+            default="other",
+            metavar="CODE",
+            help=f"for the audit trail: {', '.join(REASONS)}",
+        )
 
 
 def _add_moderation(nouns: Any) -> None:

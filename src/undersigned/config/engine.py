@@ -22,6 +22,7 @@ from typing import ClassVar
 from django.db import connection
 
 from undersigned import web
+from undersigned.audit.operations import record_act
 from undersigned.campaigns.data import Campaign, CampaignState
 from undersigned.campaigns.queries import (
     find_closing,
@@ -32,6 +33,7 @@ from undersigned.config.mail import make_sender
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import count_issued, load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
+from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.errors import Conflict
@@ -46,6 +48,7 @@ from undersigned.ledger.operations import (
     restore_fixed_files,
 )
 from undersigned.safety.intake import Intake
+from undersigned.safety.switches import Flip, Switches
 from undersigned.signatures.book import SigningBook
 from undersigned.signatures.operations.close import (
     advance_closing,
@@ -120,6 +123,7 @@ class Engine:
                 self.settled_at = minute
                 services.issuer.rebuild_changed()
                 self._note_issued(at)
+                services.book.switches.log_waiting()
             close_due_campaigns(issuer=services.issuer, at=at)
             advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
             return published
@@ -151,6 +155,11 @@ class Engine:
         """Leave no order of requests in the issuance file, and no time but a tick's."""
         today = int(at.timestamp()) // DAY_SECONDS
         self.services.issuer.rebuild_after_publication(origin, today=today)
+
+
+def log_flip(flip: Flip) -> None:
+    """Enter a flipped switch in the audit trail."""
+    record_act(actor=OPERATOR, kind="SwitchFlipped", data=flip.as_json(), at=flip.at)
 
 
 def make_facts(environment: Environment) -> InstanceFacts:
@@ -242,6 +251,7 @@ def _make_engine(
         keystore=keystore,
         on_failure=on_failure,
     )
+    switches = Switches(environment.data / "switches.json", log_flip=log_flip)
     facts = make_facts(environment)
     desk = EligibilityDesk(
         issuer=issuer,
@@ -257,7 +267,7 @@ def _make_engine(
         desk=desk,
         intake=Intake(),
         settings=facts,
-        book=SigningBook(ledger),
+        book=SigningBook(ledger, switches),
     )
     return Engine(
         environment=environment,

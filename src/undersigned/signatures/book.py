@@ -14,6 +14,7 @@ from undersigned.campaigns.data import Campaign, PublicationMode
 from undersigned.campaigns.rules import STANCE_NUMBERS
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.open_log import OpenLog
+from undersigned.safety.switches import Switches
 
 
 @dataclass(slots=True)
@@ -40,8 +41,9 @@ class BookEntry:
 class SigningBook:
     """Entries by URL path (``c/ID``)."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, switches: Switches) -> None:
         self.ledger = ledger
+        self.switches = switches
         self.entries: dict[str, BookEntry] = {}
 
     def add(self, campaign: Campaign) -> BookEntry:

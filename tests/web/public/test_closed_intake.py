@@ -12,6 +12,7 @@ from tests.factories.instances import Asked, Instance
 from tests.web.conftest import Reader, hidden_of, text_of
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel.errors import StorageFailed
+from undersigned.safety.switches import EVERYWHERE, Flip, Switch
 
 SIGN = "/en/c/soil/sign/"
 
@@ -29,8 +30,14 @@ def stop_writer(instance: Instance, _campaign: Campaign) -> None:
     instance.engine.services.ledger.writer.stop()
 
 
+def turn_off(instance: Instance, campaign: Campaign) -> None:
+    at = instance.clock.now()
+    flip = Flip(Switch.ISSUING, str(campaign.id), on=False, reason="attack", at=at)
+    instance.engine.services.book.switches.flip(flip)
+
+
 Trouble = Callable[[Instance, Campaign], None]
-TROUBLES = [lose_log_key, stop_writer]
+TROUBLES = [lose_log_key, stop_writer, turn_off]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -57,6 +64,25 @@ def test_no_code_is_taken(
     file = issuer.get_version(campaign.origin).file
     assert file is not None
     assert file.tickets == 0
+
+
+@pytest.mark.parametrize(
+    "switch, klass", [(Switch.MAIL, "email"), (Switch.OPEN_CLASS, "open")]
+)
+def test_a_class_can_be_turned_off_alone(
+    instance: Instance, reader: Reader, campaign: Campaign, switch: Switch, klass: str
+) -> None:
+    at = instance.clock.now()
+    flip = Flip(switch, EVERYWHERE, on=False, reason="attack", at=at)
+    instance.engine.services.book.switches.flip(flip)
+    statuses = {}
+    for one in ("email", "open"):
+        page = reader.sends(f"{SIGN}ask/", {"klass": one, "address": ASHA})
+        statuses[one] = page.status_code
+        if one == klass:
+            assert "This is paused" in text_of(page)
+    assert statuses.pop(klass) == 503
+    assert set(statuses.values()) == {200}
 
 
 def test_the_first_to_meet_a_storage_failure_is_told_that_intake_is_closed(

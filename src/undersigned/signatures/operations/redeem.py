@@ -19,6 +19,7 @@ from undersigned.ledger.operations import (
     submit_signature,
 )
 from undersigned.ledger.writer import LogNotAccepting
+from undersigned.safety.switches import Switch
 from undersigned.safety.text import require_publishable
 from undersigned.signatures.book import BookEntry, SigningBook
 from undersigned.signatures.data import Pooled, ShownInput
@@ -76,8 +77,10 @@ class SignRequest:
 def require_taking(*, book_entry: BookEntry, book: SigningBook) -> None:
     """Raise unless the log can take a signature now: before a token is spent on it.
 
-    Raises SigningKeyMissing, LogNotAccepting, StoreStopped.
+    Raises SwitchedOff, SigningKeyMissing, LogNotAccepting, StoreStopped.
     """
+    campaign = book_entry.campaign
+    book.switches.require(Switch.SIGNING, Switch.ISSUING, campaign=campaign.id)
     log = book_entry.log
     if log.key is None:
         raise SigningKeyMissing()
@@ -179,8 +182,12 @@ def redeem(
     ``done(None)`` once it is durable: then, and not before, ``make_pooled`` gives its
     promise. The same body again is accepted again. ``done`` runs on the writer thread
     and receives LogNotAccepting or StoreStopped on failure. Raises what
-    ``check_request`` raises, and SigningKeyMissing, before anything is queued.
+    ``check_request`` raises, SwitchedOff and SigningKeyMissing, before anything is
+    queued.
     """
+    book.switches.require(Switch.SIGNING, campaign=book_entry.campaign.id)
+    if request.public is not None:
+        book.switches.require(Switch.SHOWN, campaign=book_entry.campaign.id)
     log = book_entry.log
     if log.key is None:
         raise SigningKeyMissing()

@@ -18,6 +18,7 @@ from undersigned.eligibility import operations as eligibility
 from undersigned.eligibility.queries import read_ticket
 from undersigned.kernel.errors import Refused, Unavailable, UndersignedError
 from undersigned.kernel.ids import CampaignId
+from undersigned.safety.switches import Switch
 from undersigned.signatures.data import ShownInput
 from undersigned.signatures.operations.redeem import require_taking
 from undersigned.signatures.operations.unscripted import sign_without_scripts
@@ -47,6 +48,9 @@ def brief(request: HttpRequest, campaign_id: str) -> HttpResponse:
     return sign_pages.brief_page(request, campaign)
 
 
+_SWITCHES = {"email": Switch.MAIL, "open": Switch.OPEN_CLASS}
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: HttpRequest, campaign_id: str) -> HttpResponse:
     """Take an address, an invitation code, or work, as the chosen class asks."""
@@ -60,6 +64,9 @@ def ask(request: HttpRequest, campaign_id: str) -> HttpResponse:
         raise ClassNotOffered(campaign=campaign.id, klass=klass[:20])
     require_turn(request)
     _require_taking(request, campaign)
+    if klass in _SWITCHES:
+        book = services(request).book
+        book.switches.require(_SWITCHES[klass], campaign=campaign.id)
     return step(request, campaign)
 
 

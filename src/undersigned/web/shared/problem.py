@@ -384,6 +384,16 @@ _say(
         " published can still be read and checked."
     ),
 )
+_say(
+    "switched-off",
+    503,
+    noop("This is paused"),
+    noop(
+        "Whoever runs this site has turned this off for now. Nothing that was signed is"
+        " lost; what you have begun can be finished later. Everything published can be"
+        " read and checked."
+    ),
+)
 for _code in ("issuer-key-weak", "key-missing", "key-not-announced", "keys-locked"):
     CODES[_code] = CODES["intake-closed"]
 
