@@ -56,7 +56,7 @@ MAX_SHEET_ROWS: Final = 60
 
 Ranges = tuple[tuple[int, int], ...]
 
-_ORIGIN: Final = re.compile(r"[!-*,-.0-~]+/c/[!-*,-.0-~]+(/([2-9]|[1-9][0-9]+))?")
+ORIGIN: Final = re.compile(r"[!-*,-.0-~]+/c/[!-*,-.0-~]+(/([2-9]|[1-9][0-9]+))?")
 _HEX_DIGITS: Final = frozenset(string.digits + "abcdef")
 
 
@@ -69,7 +69,8 @@ def _check(condition: bool, detail: str) -> None:
         raise _refuse(detail)
 
 
-def _check_integer(value: object, low: int, high: int, name: str) -> None:
+def check_integer(value: object, low: int, high: int, name: str) -> None:
+    """Refuse what is no integer of this range."""
     # bool is a subclass of int, and JSON's true must not pass for 1.
     if type(value) is not int or not low <= value <= high:
         raise _refuse(f"{name} is not an integer from {low} to {high}.")
@@ -79,7 +80,8 @@ def _check_text(value: object, name: str) -> None:
     _check(isinstance(value, str) and value != "", f"{name} is not a text, or empty.")
 
 
-def _check_sha256(value: object, name: str) -> None:
+def check_sha256(value: object, name: str) -> None:
+    """Refuse what is no SHA-256 in lower-case hexadecimal."""
     _check(
         isinstance(value, str) and len(value) == 64 and set(value) <= _HEX_DIGITS,
         f"{name} is not 64 lower-case hexadecimal digits.",
@@ -115,8 +117,8 @@ class Header:
 
     def __post_init__(self) -> None:
         _check_text(self.origin, "origin")
-        _check(_ORIGIN.fullmatch(self.origin) is not None, "origin is not HOST/c/ID.")
-        _check_sha256(self.statement_sha256, "statement_sha256")
+        _check(ORIGIN.fullmatch(self.origin) is not None, "origin is not HOST/c/ID.")
+        check_sha256(self.statement_sha256, "statement_sha256")
         _check_text(self.issuer_name, "issuer_name")
         visible = all("!" <= c <= "~" for c in self.issuer_name)
         _check(visible, "issuer_name is not a host.")
@@ -139,8 +141,8 @@ class Signature:
     authenticator: bytes  # 256 bytes, RSASSA-PSS
 
     def __post_init__(self) -> None:
-        _check_integer(self.key_index, 0, 0xFFFF, "key_index")
-        _check_integer(self.stance, 0, 2, "stance")
+        check_integer(self.key_index, 0, 0xFFFF, "key_index")
+        check_integer(self.stance, 0, 2, "stance")
         _check_bytes(self.public_hash, 32, "public_hash")
         _check_bytes(self.withdraw_hash, 32, "withdraw_hash")
         _check_bytes(self.r, 32, "r")
@@ -158,9 +160,9 @@ class IssuerKey:
     spki: bytes  # 342 bytes
 
     def __post_init__(self) -> None:
-        _check_integer(self.key_index, 0, 0xFFFF, "key_index")
-        _check_integer(self.klass, 1, 4, "class")
-        _check_integer(self.flags, 0, QUARANTINE, "flags")
+        check_integer(self.key_index, 0, 0xFFFF, "key_index")
+        check_integer(self.klass, 1, 4, "class")
+        check_integer(self.flags, 0, QUARANTINE, "flags")
         parse_spki(self.spki)
 
 
@@ -173,7 +175,7 @@ class Withdrawal:
     w: bytes  # 32 bytes
 
     def __post_init__(self) -> None:
-        _check_integer(self.target, 0, 2**64 - 1, "target")
+        check_integer(self.target, 0, 2**64 - 1, "target")
         _check_bytes(self.w, 32, "w")
 
 
@@ -217,7 +219,7 @@ class Removal:
     def __post_init__(self) -> None:
         _check_aim(self.targets, self.remove_key, "remove_key")
         _check_text(self.reason, "reason")
-        _check_sha256(self.case_sha256, "case_sha256")
+        check_sha256(self.case_sha256, "case_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +234,10 @@ class PaperSheet:
     approvals: tuple[Approval, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_integer(self.sheet, 0, MAX_INTEGER, "sheet")
-        _check_integer(self.rows_claimed, 0, MAX_SHEET_ROWS, "rows_claimed")
-        _check_integer(self.rows_accepted, 0, self.rows_claimed, "rows_accepted")
-        _check_sha256(self.scan_sha256, "scan_sha256")
+        check_integer(self.sheet, 0, MAX_INTEGER, "sheet")
+        check_integer(self.rows_claimed, 0, MAX_SHEET_ROWS, "rows_claimed")
+        check_integer(self.rows_accepted, 0, self.rows_claimed, "rows_accepted")
+        check_sha256(self.scan_sha256, "scan_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ class PublicRecord:
 
     def __post_init__(self) -> None:
         _check_text(self.kind, "kind")
-        _check_sha256(self.sha256, "sha256")
+        check_sha256(self.sha256, "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ class Release:
     def __post_init__(self) -> None:
         _check_aim(self.targets, self.release_key, "release_key")
         _check_text(self.reason, "reason")
-        _check_sha256(self.case_sha256, "case_sha256")
+        check_sha256(self.case_sha256, "case_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,13 +300,13 @@ _TOTALS: Final = ("signatures", "held", "withdrawals", "removals", "net", "open_
 
 def _check_totals(totals: object) -> None:
     names = {*_TOTALS, "by_class", "by_stance", "paper"}
-    found = _members(totals, names)
+    found = check_members(totals, names)
     for name in (*_TOTALS, "paper"):
-        _check_integer(found[name], 0, MAX_INTEGER, name)
+        check_integer(found[name], 0, MAX_INTEGER, name)
     for name, parts in (("by_class", CLASS_NAMES), ("by_stance", STANCE_NAMES)):
-        inner = _members(found[name], set(parts.values()))
+        inner = check_members(found[name], set(parts.values()))
         for part, value in inner.items():
-            _check_integer(value, 0, MAX_INTEGER, part)
+            check_integer(value, 0, MAX_INTEGER, part)
 
 
 def _check_aim(targets: Ranges | None, key_index: int | None, name: str) -> None:
@@ -313,15 +315,15 @@ def _check_aim(targets: Ranges | None, key_index: int | None, name: str) -> None
     if targets is not None:
         _check_ranges(targets)
     else:
-        _check_integer(key_index, 0, 0xFFFF, name)
+        check_integer(key_index, 0, 0xFFFF, name)
 
 
 def _check_ranges(ranges: Ranges) -> None:
     """Inclusive, 0 < first <= last, sorted, disjoint, not empty."""
     before = 0
     for first, last in ranges:
-        _check_integer(first, 0, MAX_INTEGER, "first")
-        _check_integer(last, 0, MAX_INTEGER, "last")
+        check_integer(first, 0, MAX_INTEGER, "first")
+        check_integer(last, 0, MAX_INTEGER, "last")
         if not before < first <= last:
             raise Fault("leaf-ranges")
         before = last
@@ -481,7 +483,7 @@ def _parse_json(number: int, body: bytes) -> Entry:
     get = found.get
     if number == HEADER:
         names = {"origin", "statement_sha256", "issuer_name", "mode", "classes"}
-        _members(found, names)
+        check_members(found, names)
         classes = tuple(_text(name) for name in _list(get("classes")))
         entry: Entry = Header(
             _text(get("origin")),
@@ -491,11 +493,11 @@ def _parse_json(number: int, body: bytes) -> Entry:
             classes,
         )
     elif number == CLOSE:
-        _members(found, {"reason", "totals"})
+        check_members(found, {"reason", "totals"})
         entry = Close(_text(get("reason")), _object(get("totals")))
     elif number == PAPER_SHEET:
         rows = {"sheet", "rows_claimed", "rows_accepted"}
-        _members(found, {*rows, "scan_sha256", "approvals"})
+        check_members(found, {*rows, "scan_sha256", "approvals"})
         entry = PaperSheet(
             _integer(get("sheet")),
             _integer(get("rows_claimed")),
@@ -504,10 +506,10 @@ def _parse_json(number: int, body: bytes) -> Entry:
             _approvals(get("approvals")),
         )
     elif number == PUBLIC_RECORD:
-        _members(found, {"kind", "sha256"})
+        check_members(found, {"kind", "sha256"})
         entry = PublicRecord(_text(get("kind")), _text(get("sha256")))
     elif number == APPROVER_KEY:
-        _members(found, {"id", "public_key"})
+        check_members(found, {"id", "public_key"})
         entry = ApproverKey(_text(get("id")), _text(get("public_key")))
     else:
         entry = _parse_decision(number, found)
@@ -522,7 +524,7 @@ def _parse_decision(number: int, found: dict[str, Value]) -> Removal | Release:
     """Type 5 or 8: by targets or by key, with reason, case and approvals."""
     by_key = "remove_key" if number == REMOVAL else "release_key"
     aim = "targets" if "targets" in found else by_key
-    _members(found, {aim, "reason", "case_sha256", "approvals"})
+    check_members(found, {aim, "reason", "case_sha256", "approvals"})
     kind = Removal if number == REMOVAL else Release
     return kind(
         parse_ranges(found["targets"]) if aim == "targets" else None,
@@ -536,13 +538,13 @@ def _parse_decision(number: int, found: dict[str, Value]) -> Removal | Release:
 def _approvals(value: Value) -> tuple[Approval, ...]:
     found = []
     for item in _list(value):
-        members = _members(_object(item), {"id", "signature"})
+        members = check_members(_object(item), {"id", "signature"})
         found.append(Approval(_text(members["id"]), _text(members["signature"])))
     _encode_approvals(tuple(found))
     return tuple(found)
 
 
-def _members(value: object, names: set[str]) -> Mapping[str, object]:
+def check_members(value: object, names: set[str]) -> Mapping[str, object]:
     """Return a mapping that has exactly these members; else Fault."""
     if not isinstance(value, Mapping) or value.keys() != names:
         raise Fault("leaf-members", f"The members are not {', '.join(sorted(names))}.")

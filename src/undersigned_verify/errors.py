@@ -4,6 +4,7 @@
 prints the same list and a test compares the two.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 FAULTS: Final[dict[str, str]] = {
@@ -76,6 +77,14 @@ FAULTS: Final[dict[str, str]] = {
     "close-totals": "a close leaf's totals differ from the recount",
     # The published count.
     "count-mismatch": "count.json differs from the recount",
+    # The spine, leaf by leaf.
+    "spine-host": "a spine's leaf names a log of another host",
+    "spine-campaign": "a spine's leaf of a campaign not named before, or named again",
+    "spine-retired": "a spine's leaf of a campaign that it has retired",
+    "spine-size": "a campaign's checkpoints in the spine do not rise in size",
+    "spine-key-again": "a spine has a key index of a campaign, or an issuer key, twice",
+    "spine-key-unknown": "an issued total in the spine of a key that it does not have",
+    "spine-issued": "issued totals of a key in the spine do not rise",
     # Across logs and receipts.
     "origin-path": "a log lies under another path than its origin says",
     "spki-shared": "one issuer key in two logs",
@@ -86,12 +95,25 @@ FAULTS: Final[dict[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """One of the texts that contradict each other; anybody can check them again."""
+
+    name: str  # where it was found
+    data: bytes  # UTF-8, whole and unchanged
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain values; the text is what was signed, to the byte."""
+        return {"name": self.name, "text": self.data.decode(errors="replace")}
+
+
 class Fault(Exception):
     """Something given to the verifier breaks a rule of the protocol.
 
     ``code``: a key of ``FAULTS``. ``index``: the leaf at fault, None where no single
     leaf is. ``path``: the file at fault, relative to the log's folder, None where the
-    caller has no files. ``detail``: one English sentence.
+    caller has no files. ``detail``: one English sentence. ``evidence``: where signed
+    states contradict each other, both of them, whole.
     """
 
     def __init__(
@@ -101,12 +123,14 @@ class Fault(Exception):
         *,
         index: int | None = None,
         path: str | None = None,
+        evidence: tuple[Evidence, ...] = (),
     ) -> None:
         super().__init__(code, detail, index, path)
         self.code = code
         self.detail = detail or FAULTS[code][0].upper() + FAULTS[code][1:] + "."
         self.index = index
         self.path = path
+        self.evidence = evidence
 
     def at(self, index: int | None = None, path: str | None = None) -> "Fault":
         """Return the same fault placed at a leaf or file, keeping what is known."""
@@ -115,6 +139,24 @@ class Fault(Exception):
             self.detail,
             index=self.index if self.index is not None else index,
             path=self.path if self.path is not None else path,
+            evidence=self.evidence,
+        )
+
+    def within(self, folder: str) -> "Fault":
+        """Return the same fault with its file named from further up."""
+        path = folder if self.path is None else f"{folder}/{self.path}"
+        return Fault(
+            self.code, self.detail, index=self.index, path=path, evidence=self.evidence
+        )
+
+    def proven_by(self, *evidence: Evidence) -> "Fault":
+        """Return the same fault with what shows it to anybody else."""
+        return Fault(
+            self.code,
+            self.detail,
+            index=self.index,
+            path=self.path,
+            evidence=evidence,
         )
 
     def as_json(self) -> dict[str, object]:
@@ -124,11 +166,13 @@ class Fault(Exception):
             "index": self.index,
             "path": self.path,
             "detail": self.detail,
+            "evidence": [item.as_json() for item in self.evidence],
         }
 
     def __reduce__(self) -> tuple[object, ...]:
         # Faults travel from worker processes; the default would lose the place.
-        return _make, (self.code, self.detail, self.index, self.path)
+        place = self.index, self.path, self.evidence
+        return _make, (self.code, self.detail, *place)
 
     def __str__(self) -> str:
         where = [f"leaf {self.index}"] if self.index is not None else []
@@ -137,8 +181,14 @@ class Fault(Exception):
         return f"{self.code}{place}: {self.detail}"
 
 
-def _make(code: str, detail: str, index: int | None, path: str | None) -> Fault:
-    return Fault(code, detail, index=index, path=path)
+def _make(
+    code: str,
+    detail: str,
+    index: int | None,
+    path: str | None,
+    evidence: tuple[Evidence, ...],
+) -> Fault:
+    return Fault(code, detail, index=index, path=path, evidence=evidence)
 
 
 class Unreadable(Exception):

@@ -49,13 +49,18 @@ def open_key(source: Source) -> VerifierKey:
         raise fault.at(path="log.vkey") from fault
 
 
-def open_newest(source: Source, key: VerifierKey) -> Checkpoint:
-    """Return the newest checkpoint of a log that has leaves."""
+def open_state(source: Source, key: VerifierKey) -> tuple[Checkpoint, bytes]:
+    """Return the newest checkpoint of any log, and its whole signed note."""
     data = read_file(source, "checkpoint", MAX_NOTE)
     try:
-        newest = open_checkpoint(data, key)
+        return open_checkpoint(data, key), data
     except Fault as fault:
         raise fault.at(path="checkpoint") from fault
+
+
+def open_newest(source: Source, key: VerifierKey) -> Checkpoint:
+    """Return the newest checkpoint of a campaign's log, which has leaves."""
+    newest, _ = open_state(source, key)
     if newest.size == 0:
         raise Fault("header-missing", "The log is empty.", path="checkpoint")
     return newest

@@ -1,23 +1,21 @@
-"""Reading ahead: chunks of a log in order, with the state machine run over them.
+"""Reading ahead: chunks of a log in order, with its rules run over them.
 
-This is the part of an audit that cannot be shared out, so it does as little as it
-can: bundles that hold signatures only are cut by columns, not leaf by leaf.
+This is the part of an audit that cannot be shared out. Which rules is for a follower
+to know: ``replay`` has those of a campaign's log, ``spine_pass`` those of a spine.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
-from undersigned_verify import entry as leaf
-from undersigned_verify.chunk import STRIDE, Chunk, is_signature, is_uniform
-from undersigned_verify.count import LogState
+from undersigned_verify.chunk import Chunk
 from undersigned_verify.errors import Fault
 from undersigned_verify.note import MAX_NOTE
 from undersigned_verify.opening import read_tiles
 from undersigned_verify.position import Found, Rank
 from undersigned_verify.source import Source
-from undersigned_verify.tile import WIDTH, parse_bundle, tile_path
+from undersigned_verify.tile import WIDTH, tile_path
 
 # 2,048 leaves: some 50 ms of work for a worker, 735 kB to send.
 CHUNK_BUNDLES: Final = 8
@@ -40,27 +38,37 @@ class Kept:
         return list(sizes[bisect_right(sizes, low) : bisect_right(sizes, high)])
 
 
+class Follower(Protocol):
+    """The rules of one log, told of its leaves in order."""
+
+    def apply(self, data: bytes, first: int, width: int) -> None:
+        """Take a bundle that should have ``width`` leaves from ``first`` on.
+
+        Raises the first Fault in it, with the leaf's index where one is to blame.
+        """
+
+    def list_spkis(self) -> dict[int, bytes]:
+        """Return the issuer keys announced so far, by key index."""
+
+
 class Reader:
     """Reads the chunks of one log once; ``noted`` holds the fault that ended it."""
 
     def __init__(
-        self, source: Source, size: int, kept: Kept, state: LogState, count_size: int
+        self, source: Source, size: int, kept: Kept, follower: Follower
     ) -> None:
-        """``count_size``: the kept size whose totals are wanted, in ``totals``."""
         self.noted: list[Found] = []
-        self.totals: dict[str, object] = {}
         self._source = source
         self._size = size
         self._kept = kept
-        self._state = state
-        self._count_size = count_size
+        self._follower = follower
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in order; after a fault, the one that holds it is last."""
         for first in range(0, self._size, CHUNK_LEAVES):
             chunk = self._read_chunk(first)
             self._apply_chunk(chunk)
-            chunk.spkis = {i: key.spki for i, key in self._state.keys.items()}
+            chunk.spkis = self._follower.list_spkis()
             yield chunk
             if self.noted:
                 return
@@ -117,12 +125,12 @@ class Reader:
         return data
 
     def _apply_chunk(self, chunk: Chunk) -> None:
-        """Run the state machine over a chunk; at a fault, cut off what follows."""
+        """Run the rules over a chunk; at a fault, cut off what follows."""
         for number, data in enumerate(chunk.bundles):
             at = chunk.first + number * WIDTH
             width = min(WIDTH, self._size - at)
             try:
-                self._apply(data, at, width)
+                self._follower.apply(data, at, width)
             except Fault as fault:
                 bad = at if fault.index is None else fault.index
                 placed = fault.at(bad, tile_path("entries", at // WIDTH, width))
@@ -132,47 +140,6 @@ class Reader:
                 end = number + (fault.code != "entries-form")
                 del chunk.bundles[end:], chunk.tiles[end:]
                 return
-
-    def _apply(self, data: bytes, first: int, width: int) -> None:
-        """Run the state machine over one bundle."""
-        uniform = is_uniform(data) and max(data[6::STRIDE]) <= 2
-        leaves = [] if uniform else parse_bundle(data)
-        count = len(data) // STRIDE if uniform else len(leaves)
-        if count != width:
-            raise Fault("entries-form", f"The bundle has {count} leaves, not {width}.")
-        at = 0
-        cuts = [size - first for size in self._kept.between(first, first + width - 1)]
-        for end in (*cuts, width):
-            if uniform:
-                columns = data[at * STRIDE : end * STRIDE]
-                pairs = zip(columns[4::STRIDE], columns[5::STRIDE], strict=True)
-                indexes = [high << 8 | low for high, low in pairs]
-                self._state.apply_signatures(indexes, columns[6::STRIDE])
-            else:
-                self._apply_leaves(leaves[at:end], first + at)
-            at = end
-            if first + end in self._kept:
-                self._state.checkpoint(first + end)
-            if first + end == self._count_size:
-                self.totals = self._state.totals()
-
-    def _apply_leaves(self, leaves: list[bytes], first: int) -> None:
-        """Apply any leaves, signatures in runs."""
-        indexes: list[int] = []
-        stances = bytearray()
-        for index, data in enumerate(leaves, first):
-            if is_signature(data) and data[4] <= 2:
-                indexes.append(data[2] << 8 | data[3])
-                stances.append(data[4])
-                continue
-            self._state.apply_signatures(indexes, bytes(stances))
-            indexes, stances = [], bytearray()
-            try:
-                entry = leaf.parse(data)
-            except Fault as fault:
-                raise fault.at(index) from fault
-            self._state.apply(index, entry)
-        self._state.apply_signatures(indexes, bytes(stances))
 
 
 def _same(path: str, named: str | None) -> bool:

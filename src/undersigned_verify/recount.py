@@ -1,26 +1,24 @@
 """One pass over a log, in order: everything that "a log is accepted iff" demands.
 
-``reading`` runs ahead with the files and the state machine, ``crew`` verifies tokens
-and hashes leaves in other processes, and the results are joined here in order: roots
-of kept checkpoints, tiles of the upper levels, order across chunks, nonces. Memory
-does not grow with the log but for one byte a leaf and eight a kept checkpoint.
+``reading`` runs ahead with the files, ``replay`` with the state machine, ``crew``
+verifies tokens and hashes leaves in other processes, ``joining`` joins the results in
+order; nonces are compared here. Memory does not grow with the log but for one byte a
+leaf and eight a kept checkpoint (forty where their roots are wanted too).
 """
 
-from array import array
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
 from undersigned_verify import entry as leaf
 from undersigned_verify.canonical import parse as parse_json
-from undersigned_verify.checkpoint import Checkpoint, open_checkpoint
-from undersigned_verify.chunk import Checked, Context, Edge, tile_rows
+from undersigned_verify.checkpoint import Checkpoint
+from undersigned_verify.chunk import Checked, Context
 from undersigned_verify.count import LogState, count_json
 from undersigned_verify.crew import Crew
 from undersigned_verify.errors import Fault
+from undersigned_verify.joining import Joiner, find_kept, stream
 from undersigned_verify.lookup import Lookup
-from undersigned_verify.merkle import HASH_SIZE, Frontier, fold, leaf_hash
-from undersigned_verify.note import MAX_NOTE, VerifierKey
+from undersigned_verify.merkle import HASH_SIZE, leaf_hash
 from undersigned_verify.opening import (
     MAX_SMALL,
     open_key,
@@ -28,17 +26,19 @@ from undersigned_verify.opening import (
     read_file,
     read_whole,
 )
-from undersigned_verify.position import FirstFault, Found, Rank, first_of
-from undersigned_verify.reading import CHUNK_LEAVES, Kept, Reader
+from undersigned_verify.position import Found, Rank, first_of
+from undersigned_verify.reading import Kept, Reader
+from undersigned_verify.replay import Replay
 from undersigned_verify.source import Source
 from undersigned_verify.spill import Spill
 from undersigned_verify.statement import MAX_STATEMENT, check_form, digest
-from undersigned_verify.tile import HEIGHT, WIDTH, parse_bundle, tile_path
+from undersigned_verify.tile import WIDTH, parse_bundle
 
 # Below this many leaves starting worker processes takes longer than it saves.
 MIN_PARALLEL: Final = 16_384
 
 Progress = Callable[[int, int], None]
+OnKept = Callable[[int, bytes], None]
 
 
 class Recount:
@@ -51,8 +51,14 @@ class Recount:
         workers: int,
         tokens: bool = True,
         progress: Progress | None = None,
+        on_kept: OnKept | None = None,
+        on_nonces: Callable[[Checked], None] | None = None,
     ) -> None:
-        """``tokens=False`` leaves token signatures aside and checks all else."""
+        """``tokens=False`` leaves token signatures aside and checks all else.
+
+        ``on_kept`` is told size and root of each kept checkpoint with leaves, in
+        order; ``on_nonces`` is given each chunk's result, whose nonces it may look at.
+        """
         self.source = source
         self.newest: Checkpoint | None = None
         self.state = LogState(lambda index: b"")
@@ -62,6 +68,10 @@ class Recount:
         self._workers = workers
         self._with_tokens = tokens
         self._progress = progress
+        self._on_kept = on_kept
+        self._on_nonces = on_nonces
+        self._count_size = 0
+        self._count_root = b""
 
     def run(self) -> None:
         """Read and check the whole log; raise the first Fault, or Unreadable."""
@@ -70,38 +80,50 @@ class Recount:
         count = read_file(self.source, "count.json", MAX_SMALL)
         key = open_key(self.source)
         newest = self.newest = open_newest(self.source, key)
-        kept = self._find_kept(newest, key)
+        kept, self.checkpoints = find_kept(self.source, newest, key)
         lookup = Lookup(self.source, newest)
         header = _read_header(self.source, newest, lookup)
         _check_statement(self.source, header)
-        count_size = self._find_count_size(newest, kept, count)
+        count_size = self._count_size = self._find_count_size(newest, kept, count)
         self.state = LogState(lookup.read_leaf)
-        reader = Reader(self.source, newest.size, kept, self.state, count_size)
-        joiner = Joiner(self.source, newest, kept, lookup, count_size)
+        replay = Replay(self.state, kept, count_size)
+        reader = Reader(self.source, newest.size, kept, replay)
+        joiner = Joiner(self.source, newest, kept, lookup, self._take_kept)
         context = Context(key.vkey, header.challenge.digest, self._with_tokens)
         workers = self._workers if newest.size >= MIN_PARALLEL else 1
         with Crew(workers, context) as crew, Spill() as spill:
-            found = self._stream(reader, joiner, crew, spill)
+
+            def take(done: Checked) -> None:
+                spill.add(done.nonces, done.parts)
+                if self._on_nonces is not None:
+                    self._on_nonces(done)
+                joiner.join(done, reader.noted)
+                self._add(done, newest.size)
+
+            found = stream(reader, crew, joiner, take)
             found += _find_repeat(lookup, context.challenge_digest, crew, spill)
         if found:
             raise first_of(found).fault
-        if count != count_json(newest.origin, count_size, joiner.root, reader.totals):
+        recounted = count_json(
+            newest.origin, count_size, self._count_root, replay.totals
+        )
+        if count != recounted:
             raise Fault("count-mismatch", path="count.json")
 
-    def _find_kept(self, newest: Checkpoint, key: VerifierKey) -> Kept:
-        """List the kept checkpoints; the newest must be among them."""
-        sizes = self.source.list_kept(newest.size)
-        if sizes and sizes[-1] > newest.size:
-            beyond = sizes[bisect_right(sizes, newest.size)]
-            raise Fault("checkpoint-beyond", path=f"checkpoints/{beyond}")
-        if not sizes or sizes[-1] != newest.size:
-            raise Fault("file-missing", path=f"checkpoints/{newest.size}")
-        if sizes[0] == 0:
-            # The root of no leaves; nothing in the pass comes across it.
-            _open_empty(self.source, key)
-            self.checkpoints = 1
-            sizes = sizes[1:]
-        return Kept(array("q", sizes))
+    def _take_kept(self, size: int, root: bytes) -> None:
+        """Note a kept checkpoint that is the root of its prefix."""
+        if size == self._count_size:
+            self._count_root = root
+        if self._on_kept is not None:
+            self._on_kept(size, root)
+
+    def _add(self, done: Checked, size: int) -> None:
+        """Add to the figures, and tell how far it is."""
+        self.tokens += done.tokens
+        self.leaves += done.leaves
+        self.checkpoints += len(done.edges)
+        if self._progress is not None:
+            self._progress(self.leaves, size)
 
     def _find_count_size(self, newest: Checkpoint, kept: Kept, count: bytes) -> int:
         """Return the size of the prefix that count.json claims to count.
@@ -120,155 +142,6 @@ class Recount:
             detail = "count.json names a size that is no kept checkpoint's."
             raise Fault("count-mismatch", detail, path="count.json")
         return size
-
-    def _stream(
-        self, reader: Reader, joiner: "Joiner", crew: Crew, spill: Spill
-    ) -> list[Found]:
-        """Pass over all leaves; return the first fault but repeated nonces, if any."""
-
-        def take(done: object) -> None:
-            assert isinstance(done, Checked)
-            spill.add(done.nonces, done.parts)
-            joiner.join(done, reader.noted)
-            self.tokens += done.tokens
-            self.leaves += done.leaves
-            self.checkpoints += len(done.edges)
-            if self._progress is not None and self.newest is not None:
-                self._progress(self.leaves, self.newest.size)
-
-        try:
-            for chunk in reader.chunks():
-                for result in crew.do(chunk):
-                    take(result)
-            for result in crew.finish():
-                take(result)
-            joiner.end()
-        except FirstFault as first:
-            # Chunks under way are of no use any more.
-            for _ in crew.finish():
-                pass
-            return [first.found]
-        return []
-
-
-class Joiner:
-    """Joins what chunks contribute; ``root`` is that of the counted prefix."""
-
-    def __init__(
-        self,
-        source: Source,
-        newest: Checkpoint,
-        kept: Kept,
-        lookup: Lookup,
-        count_size: int,
-    ) -> None:
-        self.root = b""
-        self._source = source
-        self._newest = newest
-        self._kept = kept
-        self._lookup = lookup
-        self._count_size = count_size
-        self._upper = Frontier()  # of the roots of full bundles
-        self._rows: list[list[bytes]] = []  # unfinished tiles of level 1 and up
-        self._last_rank = b""
-
-    def join(self, done: Checked, noted: list[Found]) -> None:
-        """Join one chunk to what came before; raise FirstFault if it has a fault.
-
-        ``noted``: what reading ahead has found, perhaps in later chunks.
-        """
-        found = [*done.faults]
-        # A chunk whose first file is missing has no ranks.
-        if b"" < done.first_rank < self._last_rank and done.first not in self._kept:
-            fault = Fault("order-in-interval", index=done.first)
-            found.append(Found(done.first, Rank.ORDER, fault))
-        self._last_rank = done.last_rank
-        try:
-            self._grow(done)
-        except FirstFault as first:
-            found.append(first.found)
-        end = done.first + CHUNK_LEAVES
-        found += [item for item in noted if item.leaf < end]
-        if found:
-            raise FirstFault(self._name(first_of(found)))
-
-    def _name(self, first: Found) -> Found:
-        """Complete a fault with the file that it is in."""
-        fault, index = first.fault, first.fault.index
-        if index is not None:
-            if fault.code == "tile-mismatch":
-                fault = self._lookup.blame(index)
-            fault = fault.at(path=self._lookup.path_of(index))
-        return Found(first.leaf, first.rank, fault)
-
-    def _grow(self, done: Checked) -> None:
-        bundles = done.first // WIDTH
-        roots = iter(done.roots)
-        for edge in done.edges:
-            while bundles < edge.size // WIDTH:
-                self._push(next(roots))
-                bundles += 1
-            self._check_edge(edge)
-        for root in roots:
-            self._push(root)
-
-    def _check_edge(self, edge: Edge) -> None:
-        """Check that a kept checkpoint is the root of its prefix."""
-        root = fold([*self._upper.hashes, *edge.peaks])
-        paths = [f"checkpoints/{edge.size}"] if root != edge.root else []
-        if edge.size == self._newest.size and root != self._newest.root:
-            paths.append("checkpoint")
-        if paths:
-            fault = Fault("checkpoint-root", path=paths[0])
-            raise FirstFault(Found(edge.size - 1, Rank.ROOT, fault))
-        if edge.size == self._count_size:
-            self.root = root
-
-    def _push(self, root: bytes) -> None:
-        """Add the root of a full bundle to the tree and to the upper tiles."""
-        self._upper.append(root)
-        level = 0
-        while True:
-            if level == len(self._rows):
-                self._rows.append([])
-            row = self._rows[level]
-            row.append(root)
-            if len(row) < WIDTH:
-                return
-            self._check_upper(level, row)
-            root = tile_rows(row)[-1][0]
-            row.clear()
-            level += 1
-
-    def _check_upper(self, level: int, row: list[bytes]) -> None:
-        """Compare a tile of level 1 or up; ``level`` counts from there."""
-        span = self._upper.size >> HEIGHT * level
-        path = tile_path(level + 1, (span - 1) // WIDTH, len(row))
-        try:
-            data = read_whole(self._source, path)
-            if len(data) != HASH_SIZE * len(row):
-                raise Fault("tile-trailing", path=path)
-            if data != b"".join(row):
-                raise Fault("tile-mismatch", path=path)
-        except Fault as fault:
-            last = self._upper.size * WIDTH - 1
-            raise FirstFault(Found(last, Rank.UPPER_TILE, fault)) from fault
-
-    def end(self) -> None:
-        """Check the partial tiles at the right edge."""
-        for level, row in enumerate(self._rows):
-            if row:
-                self._check_upper(level, row)
-
-
-def _open_empty(source: Source, key: VerifierKey) -> None:
-    path = "checkpoints/0"
-    try:
-        empty = open_checkpoint(read_file(source, path, MAX_NOTE), key)
-    except Fault as fault:
-        raise fault.at(path=path) from fault
-    if empty.size != 0:
-        raise Fault("checkpoint-size", path=path)
 
 
 def _read_header(source: Source, newest: Checkpoint, lookup: Lookup) -> leaf.Header:

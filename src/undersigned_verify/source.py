@@ -25,6 +25,8 @@ from urllib.request import (
 
 from undersigned_verify.checkpoint import parse_decimal
 from undersigned_verify.errors import Fault, Unreadable
+from undersigned_verify.note import MAX_NOTE
+from undersigned_verify.spine import PATH as SPINE_PATH
 
 # Seconds for one request, tries before giving up, requests at once.
 TIMEOUT_SECONDS: Final = 30
@@ -167,6 +169,8 @@ class HTTPSource:
     is unsigned. That is sound: each size listed must have its signed checkpoint, and
     a size left out makes the rules of order stricter, never looser. What cannot be
     seen is a kept checkpoint that the server does not list; audit an export for that.
+    A spine has no such list, and its rules need none: of its kept checkpoints only the
+    newest is seen.
     """
 
     def __init__(self, url: str, *, path: str | None = None) -> None:
@@ -205,6 +209,8 @@ class HTTPSource:
 
     def list_kept(self, newest: int) -> "array[int]":
         """Read the sizes from growth.csv, up to ``newest``."""
+        if self.path == SPINE_PATH:
+            return array("q", [newest])
         sizes: set[int] = set()
         for attempt in range(TRIES):
             data = self.read("growth.csv", MAX_GROWTH)
@@ -306,3 +312,38 @@ def find_log(target: str, path: str) -> Source:
     if is_url(target):
         is_root = re.search(rf"/{_LOG_PATH.pattern}$", target.rstrip("/")) is None
     return find_logs(target, path if is_root else None)[0]
+
+
+def find_spine(log: Source) -> Source | None:
+    """Return the spine of the instance whose log this is, None where it has none.
+
+    It lies at ``spine`` under the root that the log lies under at ``c/ID``; where that
+    cannot be told of a folder, there is no root.
+    """
+    if isinstance(log, HTTPSource):
+        root = log.url.removesuffix(f"/{log.path}")
+        return _probe_spine(root) if log.path and root != log.url else None
+    if not isinstance(log, DirectorySource):
+        return None
+    match = re.search(rf"/({_LOG_PATH.pattern})$", os.path.abspath(log.folder))
+    if match is None:
+        return None
+    root_folder = Path(os.path.abspath(log.folder).removesuffix(f"/{match[1]}"))
+    return open_root_spine(root_folder, live=log.live)
+
+
+def open_root_spine(root: Path, *, live: bool = False) -> Source | None:
+    """Return the spine of a root, None where there is no such folder."""
+    folder = root / SPINE_PATH
+    # A folder without a log in it is a spine that lost its files, and is refused.
+    if not folder.is_dir():
+        return None
+    return DirectorySource(folder, path=SPINE_PATH, live=live)
+
+
+def _probe_spine(root: str) -> Source | None:
+    spine = HTTPSource(f"{root}/{SPINE_PATH}", path=SPINE_PATH)
+    # Either file makes it one, so that a server cannot hide it by losing the other.
+    if spine.read("checkpoint", MAX_NOTE) is None:
+        return spine if spine.read("log.vkey", MAX_NOTE) is not None else None
+    return spine
