@@ -11,27 +11,32 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from undersigned_verify import __version__
 from undersigned_verify.audit import (
-    AuditReport,
-    audit_log,
+    WITNESSED,
+    InstanceReport,
+    audit_logs,
     count_workers,
     find_shared_key,
 )
 from undersigned_verify.errors import Fault, Unreadable
 from undersigned_verify.note import VerifierKey
 from undersigned_verify.opening import open_header
+from undersigned_verify.policy import MAX_POLICY
 from undersigned_verify.progress import ProgressBar
 from undersigned_verify.proof import MAX_RECEIPT, verify_receipt
 from undersigned_verify.report import (
     describe_audit,
+    describe_evidence,
     describe_receipt,
+    describe_spine,
     plain,
     receipt_json,
 )
-from undersigned_verify.source import find_log, find_logs
+from undersigned_verify.source import find_instance, find_log, find_logs
 from undersigned_verify.standing import check_standing
 from undersigned_verify.statement import (
     MAX_STATEMENT,
@@ -128,31 +133,31 @@ def _positive(text: str) -> int:
 def _audit(options: argparse.Namespace) -> int:
     policy = None
     if options.policy is not None:
-        policy = _read_file(options.policy, MAX_STATEMENT)
-    reports = []
-    for source in find_logs(options.target, options.log):
-        bar = _make_bar(options, source.path or "log")
-        try:
-            report = audit_log(
-                source, workers=options.workers, progress=bar, policy=policy
-            )
-        finally:
-            if bar is not None:
-                bar.clear()
-        reports.append(report)
-        if not options.json:
-            print(describe_audit(report), flush=True)
-    shared = find_shared_key(reports)
-    status = _audit_status(reports, shared, with_policy=policy is not None)
+        policy = _read_file(options.policy, MAX_POLICY)
+    logs, spine = find_instance(options.target, options.log)
+    with _Bars(options) as bars:
+        found = audit_logs(
+            logs, spine=spine, workers=options.workers, begin=bars.begin, policy=policy
+        )
+    shared = find_shared_key(found.logs)
+    status = _audit_status(found, shared, with_policy=policy is not None)
     if options.json:
         _print_json(
             {
-                "verdict": _VERDICTS[status],
+                "verdict": WITNESSED
+                if policy is not None and status == EXIT_ACCEPTED
+                else _VERDICTS[status],
                 "fault": shared.as_json() if shared is not None else None,
-                "logs": [report.as_json() for report in reports],
+                "logs": [report.as_json() for report in found.logs],
+                "spine": found.spine.as_json() if found.spine is not None else None,
             }
         )
-    elif shared is not None:
+        return status
+    for report in found.logs:
+        print(describe_audit(report))
+    if found.spine is not None:
+        print(describe_spine(found.spine))
+    if shared is not None:
         print(f"REFUSED  {plain(str(shared))}")
     return status
 
@@ -165,11 +170,16 @@ _VERDICTS: Final = {
 
 
 def _audit_status(
-    reports: list[AuditReport], shared: Fault | None, *, with_policy: bool
+    found: InstanceReport, shared: Fault | None, *, with_policy: bool
 ) -> int:
-    if shared is not None or not all(report.accepted for report in reports):
+    faults = [shared, *(report.fault for report in found.logs)]
+    if found.spine is not None:
+        faults.append(found.spine.fault)
+    if any(fault is not None for fault in faults):
         return EXIT_FAULT
-    return EXIT_UNWITNESSED if with_policy else EXIT_ACCEPTED
+    if not with_policy or (found.spine and found.spine.verdict == WITNESSED):
+        return EXIT_ACCEPTED
+    return EXIT_UNWITNESSED
 
 
 def _receipt(options: argparse.Namespace) -> int:
@@ -179,14 +189,10 @@ def _receipt(options: argparse.Namespace) -> int:
     standing = None
     if options.log is not None:
         source = find_log(options.log, receipt.origin.partition("/")[2])
-        bar = _make_bar(options, "log")
-        try:
+        with _Bars(options) as bars:
             standing = check_standing(
-                data, key, source, workers=options.workers, progress=bar
+                data, key, source, workers=options.workers, progress=bars.begin("log")
             )
-        finally:
-            if bar is not None:
-                bar.clear()
         receipt = standing.receipt
     if options.json:
         _print_json(receipt_json(receipt, standing))
@@ -245,10 +251,31 @@ def _read_file(name: str, limit: int) -> bytes:
     return data
 
 
-def _make_bar(options: argparse.Namespace, label: str) -> ProgressBar | None:
-    if options.no_progress or not sys.stderr.isatty():
-        return None
-    return ProgressBar(sys.stderr, plain(label))
+class _Bars:
+    """One progress bar after another, on a terminal; none stays behind."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._shown = sys.stderr.isatty() and not options.no_progress
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+
+    def begin(self, label: str) -> ProgressBar | None:
+        """Return the bar of what comes next."""
+        if self._bar is not None:
+            self._bar.clear()
+        self._bar = ProgressBar(sys.stderr, plain(label)) if self._shown else None
+        return self._bar
 
 
 def _print_refusal(options: argparse.Namespace, fault: Fault) -> None:
@@ -256,6 +283,8 @@ def _print_refusal(options: argparse.Namespace, fault: Fault) -> None:
         _print_json({"verdict": "refused", "fault": fault.as_json()})
     else:
         print(f"REFUSED  {plain(str(fault))}")
+        for line in describe_evidence(fault):
+            print(line)
 
 
 def _print_json(value: object) -> None:

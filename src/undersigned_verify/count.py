@@ -163,6 +163,13 @@ class LogState:
         cell = self.cells[index]
         return State((cell - 1) % 4) if cell else None
 
+    def signatures_by_key(self) -> dict[int, int]:
+        """Return how many signatures stand under each announced key, in any state."""
+        first = {
+            index: cell_of(key.slot, 0, State(0)) for index, key in self.keys.items()
+        }
+        return {index: sum(self._tally[at : at + 12]) for index, at in first.items()}
+
     def apply(self, index: int, entry: Entry) -> None:
         """Append one leaf; Fault, and no change, where it may not stand.
 

@@ -85,9 +85,18 @@ FAULTS: Final[dict[str, str]] = {
     "spine-key-again": "a spine has a key index of a campaign, or an issuer key, twice",
     "spine-key-unknown": "an issued total in the spine of a key that it does not have",
     "spine-issued": "issued totals of a key in the spine do not rise",
+    # A campaign's log against the spine.
+    "spine-absent": "a log, or a kept checkpoint of it, does not stand in the spine",
+    "spine-header": "the spine has another header for a log than the log itself",
+    "spine-keys": "the spine and a log do not announce the same issuer keys",
+    "spine-fork": "the spine and a log have two root hashes for one size",
+    "spine-unkept": "a log does not keep a checkpoint that stands in the spine",
+    "spine-beyond": "a log is shown shorter than the spine says that it is",
+    "spine-total": "more signatures under a key than the spine says were issued",
     # Across logs and receipts.
     "origin-path": "a log lies under another path than its origin says",
     "spki-shared": "one issuer key in two logs",
+    "log-fork": "two signed states of one log contradict each other",
     "receipt-leaf": "a receipt does not carry a signature leaf",
     "receipt-secret": "a receipt's secret does not open its signature",
     "receipt-log": "a receipt and a log contradict each other",

@@ -19,6 +19,7 @@ from undersigned_verify.errors import Fault
 from undersigned_verify.joining import Joiner, find_kept, stream
 from undersigned_verify.lookup import Lookup
 from undersigned_verify.merkle import HASH_SIZE, leaf_hash
+from undersigned_verify.note import VerifierKey
 from undersigned_verify.opening import (
     MAX_SMALL,
     open_key,
@@ -60,6 +61,7 @@ class Recount:
         order; ``on_nonces`` is given each chunk's result, whose nonces it may look at.
         """
         self.source = source
+        self.key: VerifierKey | None = None
         self.newest: Checkpoint | None = None
         self.state = LogState(lambda index: b"")
         self.checkpoints = 0  # how many kept ones were verified
@@ -78,7 +80,7 @@ class Recount:
         # Before the checkpoint: a live server may publish between the two, and its
         # count must not be ahead of what is read.
         count = read_file(self.source, "count.json", MAX_SMALL)
-        key = open_key(self.source)
+        key = self.key = open_key(self.source)
         newest = self.newest = open_newest(self.source, key)
         kept, self.checkpoints = find_kept(self.source, newest, key)
         lookup = Lookup(self.source, newest)

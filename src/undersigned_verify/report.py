@@ -1,11 +1,14 @@
 """What the command line says about an audit or a receipt, in plain words."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from undersigned_verify.audit import AuditReport
 from undersigned_verify.count import State
 from undersigned_verify.entry import STANCE_NAMES
+from undersigned_verify.errors import Fault
 from undersigned_verify.proof import ReceiptVerdict
+from undersigned_verify.spine_audit import SpineReport
 from undersigned_verify.standing import Standing
 from undersigned_verify.token import NO_PUBLIC
 
@@ -41,7 +44,57 @@ def describe_audit(report: AuditReport) -> str:
         f"  checked     {report.leaves:,} leaves, {report.tokens:,} tokens, "
         f"{report.checkpoints:,} kept checkpoints"
     )
+    if report.spine is None:
+        lines.append("  spine       none here to compare with")
+    elif report.fault is None:
+        lines.append("  spine       every kept checkpoint stands in it")
+    return "\n".join([*lines, *describe_evidence(report.fault)])
+
+
+def describe_spine(report: SpineReport) -> str:
+    """Return the lines printed for an instance's spine."""
+    lines = [f"spine: {'REFUSED' if report.fault is not None else report.verdict}"]
+    if report.fault is not None:
+        lines.append(f"  fault       {plain(str(report.fault))}")
+    if report.origin is not None:
+        lines.append(f"  origin      {plain(report.origin)}")
+        lines.append(f"  checkpoint  {report.tree_size:,} leaves")
+        lines.append(f"  root        {report.root_hash}")
+    lines += [
+        f"  witness     {plain(item.name)}, {describe_time(item.time)}"
+        for item in report.witnesses
+    ]
+    others = len(report.not_compared)
+    lines.append(
+        f"  names       {_logs(report.campaigns)}, {others:,} of them not compared here"
+    )
+    lines.append(
+        f"  checked     {report.leaves:,} leaves, "
+        f"{report.checkpoints:,} kept checkpoints"
+    )
     return "\n".join(lines)
+
+
+def _logs(count: int) -> str:
+    return f"{count:,} log" if count == 1 else f"{count:,} logs"
+
+
+def describe_time(seconds: int) -> str:
+    """Return seconds since 1970 as a time in UTC, or as they are where none fits."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s since 1970"
+
+
+def describe_evidence(fault: Fault | None) -> list[str]:
+    """Return the signed states that contradict each other, whole, to be kept."""
+    lines = []
+    for item in fault.evidence if fault is not None else ():
+        lines.append(f"----- {plain(item.name)}")
+        text = item.data.decode(errors="replace")
+        lines += [plain(line) for line in text.removesuffix("\n").split("\n")]
+    return [*lines, "-----"] if lines else []
 
 
 def _describe_totals(totals: Mapping[str, object]) -> list[str]:

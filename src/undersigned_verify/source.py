@@ -314,6 +314,32 @@ def find_log(target: str, path: str) -> Source:
     return find_logs(target, path if is_root else None)[0]
 
 
+def find_instance(
+    target: str, log: str | None = None
+) -> tuple[list[Source], Source | None]:
+    """Return the logs of ``find_logs`` and their spine, None where there is none.
+
+    A target that is a spine itself, ``log`` "spine", or a root with nothing else, has
+    no logs.
+    """
+    if is_url(target):
+        url = target.rstrip("/")
+        check_url(url)
+        if log == SPINE_PATH:
+            url, log = f"{url}/{SPINE_PATH}", None
+        if log is None and url.endswith(f"/{SPINE_PATH}"):
+            return [], HTTPSource(url, path=SPINE_PATH)
+    else:
+        folder = Path(target)
+        alone = open_root_spine(folder)
+        if alone is not None and (log == SPINE_PATH or not any(_list_logs(folder))):
+            return [], alone
+        if log is None and _is_log(folder) and folder.absolute().name == SPINE_PATH:
+            return [], DirectorySource(folder, path=SPINE_PATH)
+    logs = find_logs(target, log)
+    return logs, find_spine(logs[0])
+
+
 def find_spine(log: Source) -> Source | None:
     """Return the spine of the instance whose log this is, None where it has none.
 

@@ -131,7 +131,7 @@ class TestAudit:
         def stop(*arguments: object, **options: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(cli, "audit_log", stop)
+        monkeypatch.setattr(cli, "audit_logs", stop)
         assert main(["audit", str(root)]) == 130
         assert "nothing was decided" in capsys.readouterr().err
 
