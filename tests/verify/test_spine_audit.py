@@ -84,7 +84,7 @@ def audit(root: Path, *, live: bool = False, **options: object) -> InstanceRepor
         if (root / path).is_dir()
     ]
     found = open_root_spine(root, live=live)
-    return audit_logs(logs, spine=found, workers=1, **options)  # type: ignore[arg-type]
+    return audit_logs(logs, spine=found, workers=1, **options)  # type: ignore[arg-type]  # the options of audit_logs
 
 
 def river_of(report: InstanceReport) -> AuditReport:

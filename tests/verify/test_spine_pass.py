@@ -83,7 +83,7 @@ class TestAccepted:
     def test_cosignatures_and_other_files_do_not_disturb(self, folder: Path) -> None:
         for name in ("checkpoint", "checkpoints/102", f"checkpoints/{LEAVES}"):
             data = (folder / name).read_bytes()
-            write(folder / name, Witness.called("wit.example").cosign(data))
+            write(folder / name, Witness.called("ash.example").cosign(data))
         write(folder / "growth.csv", b"anything")
         assert read(folder).checkpoints == 3
 
