@@ -62,7 +62,7 @@ class TestSeal:
     ) -> None:
         secrets = [path.read_bytes() for path in (data / "secrets").rglob("*.key")]
         done = run("seal", "--passphrase-file", passphrase_file, "--json")
-        assert done.json() == {"wrapped": 4}
+        assert done.json() == {"wrapped": 5}
         raw = b"".join(p.read_bytes() for p in data.rglob("*") if p.is_file())
         assert all(secret not in raw for secret in secrets)
         # Without the passphrase the instance starts, and takes nothing.
