@@ -76,6 +76,16 @@ class TestCreatingAgain:
         assert (again.size, again.root) == (published.size, published.root)
         require_accepted(river.audit())
 
+    @pytest.mark.parametrize("name", ["log.vkey", "statement"])
+    def test_it_makes_again_what_a_power_cut_took(
+        self, river: River, name: str
+    ) -> None:
+        before = (river.public / name).read_bytes()
+        (river.public / name).unlink()
+        river.create()
+        assert (river.public / name).read_bytes() == before
+        require_accepted(river.audit())
+
     def test_it_refuses_another_header(self, river: River) -> None:
         header, *rest = river.make_first_leaves()
         parsed = entry.parse(header)

@@ -69,6 +69,9 @@ def create_log(
         if known is not None and known.size:
             if known.read_leaf(0) not in leaves:
                 raise LeafRefused(fault="header-differs", origin=settings.origin)
+            # A power cut may have taken them, and no start has made them again: the
+            # campaign was not open.
+            export.write_fixed(known, statement=statement)
             return Published(known.origin, known.size, known.root, 0)
         LogKey.create(keystore, origin=settings.origin, path=settings.path)
         ledger.high_water.begin(settings.origin)
