@@ -86,21 +86,19 @@ def start(
     *,
     port: int,
     said: Path,
-    user: int | None = None,
 ) -> Iterator[int]:
     """Run a server for the length of a ``with`` block; yield its process id.
 
-    ``said``: where its output goes. ``user``: whom it runs as, for a root caller.
+    ``said``: where its output goes.
     """
     with said.open("wb") as output:
         process = subprocess.Popen(
             command,
             env=environment,
-            cwd="/" if user is not None else ROOT,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            user=user,
             start_new_session=True,
         )
         try:

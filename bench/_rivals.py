@@ -41,7 +41,7 @@ def _gunicorn(app: str, port: int) -> list[str]:
 def run_floor() -> Iterator[Rival]:
     """Run the floor: bare WSGI, one INSERT a request, PostgreSQL."""
     port = _programs.find_port()
-    with _postgres.start(WORK) as database:
+    with _postgres.start() as database:
         _postgres.make_table(database.dsn)
         environment = _programs.make_environment({"FLOOR_DSN": database.dsn})
         command = _gunicorn("bench._floor:app", port)
