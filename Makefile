@@ -19,8 +19,13 @@ run: setup ## the demo campaign, replayed, and the server: the main job
 dev: setup ## pages only, reloading as you edit (no signing: that has one writer)
 	@$(BIN)/python manage.py runserver
 
-test: setup ## fast suite, in parallel; T=path runs that path in one process
+test: setup ## fast suite, in parallel, on both databases; T=path runs one path
 	@$(BIN)/python -m pytest $(if $(T),$(T),-n auto --ignore=tests/journeys)
+ifndef T
+	@# What reads or writes Django's tables, again; the signing path (hot) does neither.
+	@UNDERSIGNED_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n auto \
+		--ignore=tests/journeys --ignore=tests/hot
+endif
 
 check: setup ## format, lint, types, contracts, migrations, templates, words, docs
 	@$(BIN)/python -m tools.check

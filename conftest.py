@@ -1,5 +1,8 @@
 """The environment of every test run, set before Django reads it.
 
+``UNDERSIGNED_TEST_DATABASE=postgresql`` runs what goes through Django's tables, and
+only that, on a throw-away PostgreSQL: one server a run, one database a worker.
+
 Django is set up here and not by a line in pyproject.toml: from there pytest-django
 would load the settings before any conftest, and so with the data directory and the
 mail server of whoever runs the tests. Fixtures are in tests/conftest.py.
@@ -13,10 +16,38 @@ import shutil
 import tempfile
 
 import django
+import pytest
+
+from undersigned.drills.postgres import Cluster, NoPostgres
+
+_TEST_DATABASE = "UNDERSIGNED_TEST_DATABASE"
 
 for name in [name for name in os.environ if name.startswith("UNDERSIGNED_")]:
-    if name != "UNDERSIGNED_CI":
+    if name not in ("UNDERSIGNED_CI", _TEST_DATABASE):
         del os.environ[name]
+
+# What is wanted: empty for SQLite, else PostgreSQL, by its URL where a server runs.
+_wanted = os.environ.get(_TEST_DATABASE, "")
+_missing: str | None = None
+if _wanted == "postgresql":
+    try:
+        _cluster = Cluster(durable=False)
+    except NoPostgres as error:
+        _missing = str(error)
+        if os.environ.get("UNDERSIGNED_CI") == "1":
+            raise pytest.UsageError(_missing) from error
+    else:
+        atexit.register(_cluster.close)
+        _primary = _cluster.start_primary()
+        _primary.make_database("pages", owner="pages", options="CREATEDB")
+        # Workers inherit it, and use the same server.
+        _wanted = _primary.url("pages", user="pages", through_socket=True)
+        os.environ[_TEST_DATABASE] = _wanted
+_on_postgresql = _wanted.startswith("postgresql")
+if _wanted.startswith("postgresql:"):
+    os.environ["UNDERSIGNED_DATABASE_URL"] = _wanted
+elif _wanted not in ("", "sqlite") and _missing is None:
+    raise pytest.UsageError(f"{_TEST_DATABASE} is sqlite or postgresql")
 
 # One a process: workers of a parallel run do not meet.
 _data = tempfile.mkdtemp(prefix="undersigned-tests-")
@@ -31,3 +62,26 @@ from undersigned.web.shared.locale import compile_catalogs  # noqa: E402 - after
 
 # Catalogues are compiled where they lie, and not tracked.
 compile_catalogs()
+
+
+def _belongs(item: pytest.Item) -> bool:
+    """Say whether a test is about the database of this run."""
+    if not _on_postgresql:
+        return item.get_closest_marker("postgresql") is None
+    if item.get_closest_marker("sqlite_file") is not None:
+        return False
+    names = getattr(item, "fixturenames", ())
+    marked = item.get_closest_marker("django_db") is not None
+    return marked or not {"db", "transactional_db"}.isdisjoint(names)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """For PostgreSQL keep what touches the database; skip it where there is none."""
+    others = [item for item in items if not _belongs(item)]
+    items[:] = [item for item in items if _belongs(item)]
+    config.hook.pytest_deselected(items=others)
+    if _missing is not None:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=_missing))

@@ -77,8 +77,13 @@ def django_db_modify_db_settings(
     """Keep the tests' database in a file: the engine's threads share it as in life."""
     from django.conf import settings as django_settings
 
+    database: dict[str, Any] = django_settings.DATABASES["default"]
+    if not database["ENGINE"].endswith("sqlite3"):
+        # Threads end with their test, and so must what they opened.
+        database["CONN_MAX_AGE"] = 0
+        yield
+        return
     with make_folder() as folder:
-        database: dict[str, Any] = django_settings.DATABASES["default"]
         database.setdefault("TEST", {})["NAME"] = str(folder / "app.sqlite3")
         yield
 

@@ -16,5 +16,6 @@ compile() {
         pyproject.toml requirements/build.in "$@"
 }
 compile --output-file requirements/base.txt
-compile --extra dev --output-file requirements/dev.txt
+compile --extra scale --output-file requirements/scale.txt
+compile --extra scale --extra dev --output-file requirements/dev.txt
 .venv/bin/python -m pytest -q tests/architecture/test_locks.py

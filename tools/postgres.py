@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.postgres")
     parser.add_argument("--standby", action="store_true", help="a synchronous standby")
     parser.add_argument(
-        "--forgetful", action="store_true", help="in memory, without fsync"
+        "--forgetful", action="store_true", help="in memory, not on the disk"
     )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()

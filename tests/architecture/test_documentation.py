@@ -23,6 +23,7 @@ from tools.reference import (
     list_settings,
     set_up_django,
 )
+from undersigned.config.env import NAMES_OF_TESTS
 
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # "Raises A, B (fatal) and C": names up to the first word that is none.
@@ -103,7 +104,7 @@ class TestSettings:
         assert len(names) == len(set(names))
 
     def test_nothing_else_is_read_from_the_environment(self) -> None:
-        known = {row.name for row in list_settings()} | {"UNDERSIGNED_CI"}
+        known = {row.name for row in list_settings()} | NAMES_OF_TESTS
         read_elsewhere = {
             f"{path.relative_to(ROOT)}: {name}"
             for path in sorted((SRC / "undersigned").rglob("*.py"))

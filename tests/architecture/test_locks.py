@@ -36,9 +36,11 @@ def test_every_package_is_pinned_and_hashed(lock: Path) -> None:
 def test_the_locks_hold_what_pyproject_asks_for() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
+    base, extras = project["dependencies"], project["optional-dependencies"]
     wanted = {
-        "base.txt": project["dependencies"],
-        "dev.txt": project["dependencies"] + project["optional-dependencies"]["dev"],
+        "base.txt": base,
+        "scale.txt": base + extras["scale"],
+        "dev.txt": base + extras["scale"] + extras["dev"],
     }
     for name, requirements in wanted.items():
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ class TestTheTable:
         # A value that stands for itself, in every row at once.
         values = {
             "UNDERSIGNED_DATA": "/srv/data",
+            "UNDERSIGNED_DATABASE_URL": "postgresql://omar@/pages",
             "UNDERSIGNED_HOST": "undersigned.example",
             "UNDERSIGNED_BASE_URL": "https://www.undersigned.example",
             "UNDERSIGNED_MODE": "demo",
@@ -37,6 +38,8 @@ class TestTheTable:
         assert set(values) == {row.name for row in SETTINGS}
         found = read_environment(values)
         assert found.data == Path("/srv/data")
+        assert found.database is not None
+        assert found.database.name == "pages"
         assert found.public == Path("/srv/data/public")
         assert found.host == "undersigned.example"
         assert found.base_url == "https://www.undersigned.example"

@@ -5,6 +5,7 @@ Everything goes through the operations that pages and the command line call.
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 from collections.abc import Callable
@@ -147,6 +148,8 @@ class Instance:
             "UNDERSIGNED_HOST": HOST,
             "UNDERSIGNED_BASE_URL": f"https://{HOST}",
             "UNDERSIGNED_MODE": "development",
+            # The run's, where it has one (conftest.py above this folder).
+            **{k: v for k, v in os.environ.items() if k == "UNDERSIGNED_DATABASE_URL"},
             **environ,
         }
         self._running = ExitStack()

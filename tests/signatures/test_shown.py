@@ -320,6 +320,7 @@ class TestErasing:
         assert instance.net(campaign) == 1
         assert instance.audit(campaign).accepted
 
+    @pytest.mark.sqlite_file
     def test_it_leaves_nothing_in_the_files(
         self, instance: Instance, campaign: Campaign, signed: Signed
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from undersigned_verify import canonical
 
@@ -36,6 +36,19 @@ def hash_entry(
     return hashlib.sha256(canonical.encode(value)).hexdigest()
 
 
+def _take_turn() -> None:
+    """Let no other entry come between reading the last one and writing the next.
+
+    On SQLite the transaction is alone anyway (IMMEDIATE). Readers are not held up,
+    and as the entry is an operation's last write, nobody holds this and waits for
+    what somebody else in the queue has locked.
+    """
+    if connection.vendor == "postgresql":
+        table = connection.ops.quote_name(AuditEntry._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+
+
 def record_act(
     *, actor: Actor, kind: str, data: dict[str, object], at: datetime
 ) -> None:
@@ -45,6 +58,7 @@ def record_act(
     """
     minute = at.replace(second=0, microsecond=0)
     with transaction.atomic():
+        _take_turn()
         last = AuditEntry.objects.order_by("-number").first()
         number = last.number + 1 if last else 1
         previous = last.sha256 if last else FIRST

@@ -23,15 +23,18 @@ def set_up_database(environment: Environment) -> None:
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
 
+    from undersigned.config.database import hold_migration_lock
     from undersigned.kernel.durable import make_private_folder
     from undersigned.web.shared.locale import compile_catalogs
 
     make_private_folder(environment.data)
-    # SQLite gives its journals the mode of the file they belong to.
-    (environment.data / "app.sqlite3").touch(mode=0o600)
+    if environment.database is None:
+        # SQLite gives its journals the mode of the file they belong to.
+        (environment.data / "app.sqlite3").touch(mode=0o600)
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", verbosity=0, interactive=False)
+        with hold_migration_lock():
+            call_command("migrate", verbosity=0, interactive=False)
     for suffix in ("", "-wal", "-shm"):
         path = environment.data / f"app.sqlite3{suffix}"
         if path.exists():

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from undersigned.campaigns.data import CampaignState, PublicationMode
 from undersigned.campaigns.queries import list_all_campaigns
 from undersigned.cli.context import Finding
+from undersigned.config.database_doctor import examine_database
 from undersigned.config.env import Environment
 from undersigned.kernel.keystore import list_raw_secrets
 
@@ -29,6 +30,7 @@ def examine(environment: Environment) -> list[Finding]:
         *_examine_proxy(environment),
         *_examine_mail(environment),
         *_examine_machine(environment),
+        *examine_database(environment),
         *_examine_campaigns(environment),
     ]
 

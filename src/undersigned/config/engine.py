@@ -28,6 +28,7 @@ from undersigned.campaigns.queries import (
     find_closing,
     list_all_campaigns,
 )
+from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
 from undersigned.credentials.issuer import Issuer
@@ -39,7 +40,7 @@ from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import KeysLocked, Keystore
-from undersigned.ledger.data import Published
+from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import (
     note_client,
@@ -241,8 +242,8 @@ def _make_engine(
         folder=environment.data,
         public=environment.public,
         keystore=keystore,
-        on_shown=keep_shown_records,
-        on_erased=erase_shown_records,
+        on_shown=_keep_shown,
+        on_erased=_erase_shown,
         on_failure=on_failure,
         at_step=at_step,
     )
@@ -275,6 +276,25 @@ def _make_engine(
         keystore=keystore,
         failures=failures,
     )
+
+
+def _keep_shown(records: list[ShownRecord]) -> None:
+    """Hand on to the pages database, from the writer's thread.
+
+    That thread keeps no connection from one publication to the next: the server
+    behind it may have gone, and nobody would close it at the end.
+    """
+    try:
+        keep_shown_records(records)
+    finally:
+        connection.close()
+
+
+def _erase_shown(nonces: list[bytes]) -> None:
+    try:
+        erase_shown_records(nonces)
+    finally:
+        connection.close()
 
 
 def _load_campaigns(engine: Engine) -> None:
@@ -313,6 +333,7 @@ def _tick_for_ever(engine: Engine) -> None:
                 # The writer has stopped, and takes no signature that would wait here.
                 return
             try:
+                drop_broken_connection()
                 engine.tick(engine.services.clock.now())
             except Exception as error:  # noqa: BLE001 - the clock's outer loop
                 # One campaign's refusal, a locked pages database, an issuer that has

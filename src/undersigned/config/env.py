@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 Mode = Literal["development", "demo", "production"]
 
@@ -34,6 +35,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "",
         "./var",
         "The data directory: databases, secrets, public files. Nothing lies elsewhere.",
+    ),
+    Setting(
+        "UNDERSIGNED_DATABASE_URL",
+        "URL, secret",
+        "",
+        "the file app.sqlite3 in the data directory",
+        "Keeps the pages database in PostgreSQL: postgresql://user:password@host/name, "
+        "with libpq's parameters behind a question mark (docs/operate/postgresql.md).",
     ),
     Setting(
         "UNDERSIGNED_HOST",
@@ -112,6 +121,17 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 _SMTP_FORM: Final = "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or smtps://"
 _SMTP_PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _NAMES: Final = {row.name for row in SETTINGS}
+# The test suite's own words in the environment.
+NAMES_OF_TESTS: Final = {"UNDERSIGNED_CI", "UNDERSIGNED_TEST_DATABASE"}
+
+_DATABASE_FORM: Final = (
+    "UNDERSIGNED_DATABASE_URL must be postgresql://user:password@host:port/name"
+)
+# What may stand behind the question mark; a password may not.
+_DATABASE_PARAMETERS: Final = frozenset(
+    "host port sslmode sslrootcert sslcert sslkey sslcrl channel_binding passfile "
+    "connect_timeout target_session_attrs".split()
+)
 
 
 class SettingNotValid(Exception):
@@ -119,18 +139,57 @@ class SettingNotValid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where the pages database is, and as whom; empty fields are libpq's defaults.
+
+    ``parameters``: libpq's, by name. ``host`` may be a folder of a socket, or several
+    hosts by commas.
+    """
+
+    host: str
+    port: str
+    name: str
+    user: str
+    password: str = field(repr=False)
+    parameters: dict[str, str]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent stays on this machine."""
+        return all(
+            host == "" or host[0] in "/@" or host in ("localhost", "127.0.0.1", "::1")
+            for host in self.host.split(",")
+        )
+
+    @property
+    def tls(self) -> str:
+        """libpq's sslmode. Beyond this machine the server must prove its name."""
+        return self.parameters.get(
+            "sslmode", "prefer" if self.is_local else "verify-full"
+        )
+
+    def describe(self) -> str:
+        """Return the address without the password, for people to read."""
+        where = f"{self.host}:{self.port}" if self.port else self.host
+        return f"postgresql://{self.user}@{where}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """The settings, read and checked."""
 
     data: Path
+    # None: the pages database is a file in ``data``.
+    database: DatabaseAddress | None
     host: str
     base_url: str
     mode: Mode
     operator: str
     abuse_contact: str
-    smtp_url: str
+    # Secrets stay out of a traceback that shows this object.
+    smtp_url: str = field(repr=False)
     mail_from: str
-    passphrase: str | None
+    passphrase: str | None = field(repr=False)
     bind_host: str
     bind_port: int
     trusted_proxy: str
@@ -153,7 +212,7 @@ def _get(environ: Mapping[str, str], name: str, default: str = "") -> str:
 
 def _require_known(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if not name.startswith("UNDERSIGNED_") or name == "UNDERSIGNED_CI":
+        if not name.startswith("UNDERSIGNED_") or name in NAMES_OF_TESTS:
             continue
         if name.removesuffix("_FILE") not in _NAMES:
             raise SettingNotValid(f"{name} is not a setting of Undersigned")
@@ -210,6 +269,54 @@ def parse_smtp_url(text: str) -> SmtpAddress:
     )
 
 
+def parse_database_url(text: str) -> DatabaseAddress:
+    """Return the parts of UNDERSIGNED_DATABASE_URL. Raises SettingNotValid.
+
+    The error never repeats the text, which holds a password.
+    """
+    try:
+        parts = urlsplit(text)
+        port = str(parts.port or "")
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise SettingNotValid(_DATABASE_FORM) from None
+    parameters = dict(given)
+    name = unquote(parts.path.removeprefix("/"))
+    if (
+        parts.scheme not in ("postgresql", "postgres")
+        or not name
+        or "/" in name
+        or "\0" in unquote(text)
+        or parts.fragment
+    ):
+        raise SettingNotValid(_DATABASE_FORM)
+    if unknown := parameters.keys() - _DATABASE_PARAMETERS:
+        raise SettingNotValid(
+            f"UNDERSIGNED_DATABASE_URL: {min(unknown)} is not among the parameters "
+            f"{', '.join(sorted(_DATABASE_PARAMETERS))}"
+        )
+    return DatabaseAddress(
+        host=parameters.pop("host", parts.hostname or ""),
+        port=parameters.pop("port", port),
+        name=name,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        parameters=parameters,
+    )
+
+
+def _read_database(text: str) -> DatabaseAddress | None:
+    if not text:
+        return None
+    address = parse_database_url(text)
+    if find_spec("psycopg") is None:
+        raise SettingNotValid(
+            "UNDERSIGNED_DATABASE_URL needs the extra `scale`: "
+            "pip install --require-hashes -r requirements/scale.txt"
+        )
+    return address
+
+
 def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     """Return the settings. Raises SettingNotValid, naming the setting."""
     environ = os.environ if environ is None else environ
@@ -239,6 +346,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     name = host.rsplit(":", 1)[0]
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),
+        database=_read_database(_get(environ, "UNDERSIGNED_DATABASE_URL")),
         host=host,
         base_url=base_url.rstrip("/"),
         mode=cast("Mode", mode),

@@ -45,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from undersigned.cli.run import STORAGE_FAILED, run_command
     from undersigned.config.context import make_context
+    from undersigned.config.database import describe_database
 
     try:
         return run_command(arguments, make_context(environment))
     except DatabaseError as error:
-        # Damaged, locked by somebody else, or on a full disk.
-        path = environment.data / "app.sqlite3"
-        print(f"undersigned: {path} cannot be used: {error}", file=sys.stderr)
+        # Damaged, locked by somebody else, on a full disk, or not to be reached.
+        where = describe_database(environment)
+        print(f"undersigned: {where} cannot be used: {error}", file=sys.stderr)
         return STORAGE_FAILED
 
 

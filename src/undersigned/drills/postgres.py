@@ -44,21 +44,18 @@ _ALWAYS = {
     "listen_addresses": HOST,
     "max_connections": "100",
     "jit": "off",
+    # As docs/operate/postgresql.md asks of an instance's own.
+    "log_min_error_statement": "panic",
     # Messages that tests compare, and times in logs that people read.
     "lc_messages": "C",
     "timezone": "UTC",
 }
 # Written out, although they are the defaults: these are what durable means.
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-# A commit still waits for its synchronous standby: only the disk is not waited for.
-_FORGETFUL = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    # In memory, where a gigabyte of old journal would be felt.
-    "max_wal_size": "96MB",
-    "min_wal_size": "32MB",
-    "autovacuum": "off",
-}
+# In memory a sync costs nothing, and a gigabyte of old journal would be felt.
+_IN_MEMORY = {**_DURABLE, "max_wal_size": "96MB", "min_wal_size": "32MB"}
+# On disk because there is no room in memory. A commit still waits for its standby.
+_FORGETFUL = {**_IN_MEMORY, "fsync": "off", "full_page_writes": "off"}
 
 
 class NoPostgres(Exception):
@@ -137,9 +134,9 @@ def _find_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _find_place(durable: bool) -> str | None:
+def _find_memory() -> str | None:
     memory = Path("/dev/shm")  # noqa: S108 - a folder of random name is made in it
-    if durable or not memory.is_dir() or not os.access(memory, os.W_OK):
+    if not memory.is_dir() or not os.access(memory, os.W_OK):
         return None
     return str(memory) if shutil.disk_usage(memory).free > _ROOM_BYTES else None
 
@@ -314,11 +311,11 @@ class Cluster:
     """A folder of servers: one primary, and standbys of it."""
 
     def __init__(self, *, durable: bool) -> None:
-        """``durable`` False: in memory, without fsync. Raises NoPostgres."""
+        """``durable`` False: in memory, or else without fsync. Raises NoPostgres."""
         self.programs = find_programs()
-        self.durable = durable
         self.servers: list[Server] = []
-        place = _find_place(durable)
+        place = None if durable else _find_memory()
+        self._settings = _DURABLE if durable else _IN_MEMORY if place else _FORGETFUL
         self.folder = Path(tempfile.mkdtemp(prefix="undersigned-pg-", dir=place))
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", postgres_keeper.__file__, str(self.folder)],
@@ -357,8 +354,7 @@ class Cluster:
         words += ["--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]
         words += ["-U", SUPERUSER, "-D", str(server.data)]
         self.programs.run("initdb", *words)
-        durability = _DURABLE if self.durable else _FORGETFUL
-        server.configure(**_ALWAYS, **durability, **(settings or {}))
+        server.configure(**_ALWAYS, **self._settings, **(settings or {}))
         server.start()
         return server
 
