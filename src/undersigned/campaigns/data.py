@@ -41,6 +41,34 @@ class ReplaySource:
     holes: tuple[tuple[datetime, datetime], ...]
 
 
+class NoticeCode(StrEnum):
+    """What an operator may have to tell of a campaign; the words are the pages'."""
+
+    ISSUER_KEY_LEAKED = "issuer-key-leaked"
+    LOG_KEY_LEAKED = "log-key-leaked"
+    KEYS_LOST = "keys-lost"
+    ORGANISER_UNREACHABLE = "organiser-unreachable"
+    ORGANISER_CHANGED = "organiser-changed"
+    UNDER_ATTACK = "under-attack"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The operator's word beside a campaign: unsigned, and no part of its log."""
+
+    code: NoticeCode
+    posted_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """Who takes over when the organiser has been silent for ``days``: agreed before."""
+
+    name: str
+    contact: str
+    days: int
+
+
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """A campaign with its current statement version.
@@ -70,6 +98,9 @@ class Campaign:
     organiser_name: str
     organiser_contact: str
     replay: ReplaySource | None
+    succession: Succession | None = None
+    # Oldest first.
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from undersigned.authorities.data import Office
 from undersigned.campaigns import rules
-from undersigned.campaigns.data import PublicationMode
+from undersigned.campaigns.data import PublicationMode, Succession
 from undersigned.kernel.errors import Refused
 from undersigned.safety.text import normalize, require_clean
 
@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 200_000
 _ID = re.compile(r"[a-z][a-z0-9-]{2,38}[a-z0-9]")
 _KEYS = frozenset(
     "id title language mode classes stances closes_on show_names interval_minutes "
-    "crowd offices statement organiser replay".split()
+    "crowd offices statement organiser succession replay".split()
 )
 
 
@@ -57,6 +57,7 @@ class CampaignDraft:
     statement: str
     organiser_name: str
     organiser_contact: str
+    succession: Succession | None
     replay: ReplayNote | None
 
 
@@ -160,6 +161,7 @@ def _read_draft(table: dict[str, Any]) -> CampaignDraft:
         organiser_contact=_line(
             _text(organiser, "contact", limit=200), "organiser.contact"
         ),
+        succession=_succession(table),
         replay=_replay(table, mode),
     )
 
@@ -211,6 +213,19 @@ def _show_names(table: dict[str, Any], mode: PublicationMode) -> bool:
     if value and mode is PublicationMode.DANGER:
         raise _fail("show_names", "cannot be true in danger mode")
     return value
+
+
+def _succession(table: dict[str, Any]) -> Succession | None:
+    if "succession" not in table:
+        return None
+    found = _table(table, "succession")
+    name = _require_text(found, "name", limit=120, field="succession.name")
+    contact = _require_text(found, "contact", limit=200, field="succession.contact")
+    return Succession(
+        name=_line(name, "succession.name"),
+        contact=_line(contact, "succession.contact"),
+        days=_integer(found, "days", 30, *rules.SUCCESSION_DAYS),
+    )
 
 
 def _integer(

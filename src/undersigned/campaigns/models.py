@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from undersigned.campaigns.data import CampaignState, PublicationMode
+from undersigned.campaigns.data import CampaignState, NoticeCode, PublicationMode
 
 
 def _choices(
@@ -26,6 +26,10 @@ class Campaign(models.Model):
     )
     organiser_name = models.CharField(max_length=120, blank=True)
     organiser_contact = models.CharField(max_length=200, blank=True)
+    successor_name = models.CharField(max_length=120, blank=True, default="")
+    successor_contact = models.CharField(max_length=200, blank=True, default="")
+    # Zero: nothing was agreed.
+    succession_days = models.PositiveSmallIntegerField(default=0)
     created_on = models.DateField()
     opened_on = models.DateField(null=True)
     closes_on = models.DateField(null=True)
@@ -85,6 +89,26 @@ class Closing(models.Model):
     retries_until = models.DateTimeField()
     redeem_until = models.DateTimeField()
     keys_destroyed = models.BooleanField(default=False)
+
+
+class Notice(models.Model):
+    """What the operator tells beside a campaign, by its code."""
+
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.PROTECT, related_name="notices"
+    )
+    code = models.CharField(
+        max_length=30, choices=[(str(code), str(code)) for code in NoticeCode]
+    )
+    posted_on = models.DateField()
+
+    class Meta:
+        ordering = ("posted_on", "id")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=("campaign", "code"), name="a_notice_is_posted_once"
+            )
+        ]
 
 
 class ReplaySource(models.Model):

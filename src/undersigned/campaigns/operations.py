@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import IntegrityError, transaction
 
@@ -14,16 +14,23 @@ from undersigned_verify import entry
 from undersigned.audit.operations import record_act
 from undersigned.authorities.operations import register_office
 from undersigned.campaigns import rules
-from undersigned.campaigns.data import Campaign, CampaignState, PublicationMode
+from undersigned.campaigns.data import (
+    Campaign,
+    CampaignState,
+    NoticeCode,
+    PublicationMode,
+    Succession,
+)
 from undersigned.campaigns.drafting import CampaignDraft
 from undersigned.campaigns.models import (
     AddressedOffice,
     Closing,
+    Notice,
     ReplaySource,
     StatementVersion,
 )
 from undersigned.campaigns.models import Campaign as CampaignRow
-from undersigned.campaigns.queries import get_any_campaign
+from undersigned.campaigns.queries import CampaignNotFound, get_any_campaign
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import create_version, stop_issuing
 from undersigned.kernel.actor import Actor
@@ -68,6 +75,16 @@ class ReasonNotValid(Refused):
 _REASON = re.compile(r"[a-z][a-z0-9-]{1,60}")
 
 
+def _write_succession(agreed: Succession | None) -> dict[str, Any]:
+    if agreed is None:
+        return {}
+    return {
+        "successor_name": agreed.name,
+        "successor_contact": agreed.contact,
+        "succession_days": agreed.days,
+    }
+
+
 def create_campaign(
     *, actor: Actor, draft: CampaignDraft, host: str, at: datetime
 ) -> CampaignId:
@@ -85,6 +102,7 @@ def create_campaign(
                 language=draft.language,
                 organiser_name=draft.organiser_name,
                 organiser_contact=draft.organiser_contact,
+                **_write_succession(draft.succession),
                 created_on=at.date(),
                 closes_on=draft.closes_on,
             )
@@ -318,3 +336,91 @@ def record_replay_point(
         series_sha256=series_sha256,
         holes=[[int(a.timestamp()), int(b.timestamp())] for a, b in holes],
     )
+
+
+class NoticeStands(Conflict):
+    """The notice is posted already, or is not there to be taken down."""
+
+    code: ClassVar[str] = "notice-stands"
+
+
+class SuccessionNotAgreed(Refused):
+    """Nobody was agreed on before the campaign opened."""
+
+    code: ClassVar[str] = "succession-not-agreed"
+
+
+def post_notice(
+    *, actor: Actor, campaign_id: CampaignId, code: NoticeCode, at: datetime
+) -> None:
+    """Tell something beside a campaign, until it is taken down.
+
+    Raises CampaignNotFound, NoticeStands.
+    """
+    get_any_campaign(campaign_id=campaign_id)
+    try:
+        with transaction.atomic():
+            Notice.objects.create(
+                campaign_id=campaign_id, code=code, posted_on=at.date()
+            )
+            record_act(
+                actor=actor,
+                kind="NoticePosted",
+                data={"campaign": campaign_id, "code": str(code)},
+                at=at,
+            )
+    except IntegrityError as error:
+        raise NoticeStands(campaign=campaign_id, notice=str(code)) from error
+
+
+def take_down_notice(
+    *, actor: Actor, campaign_id: CampaignId, code: NoticeCode, at: datetime
+) -> None:
+    """Tell it no more. Raises CampaignNotFound, NoticeStands."""
+    get_any_campaign(campaign_id=campaign_id)
+    with transaction.atomic():
+        count, _rows = Notice.objects.filter(
+            campaign_id=campaign_id, code=code
+        ).delete()
+        if not count:
+            raise NoticeStands(campaign=campaign_id, notice=str(code))
+        record_act(
+            actor=actor,
+            kind="NoticeTakenDown",
+            data={"campaign": campaign_id, "code": str(code)},
+            at=at,
+        )
+
+
+def hand_over(*, actor: Actor, campaign_id: CampaignId, at: datetime) -> Campaign:
+    """Make the person agreed on the organiser, and say so on the page.
+
+    Whether the organiser has been silent for so long is the operator's to judge: no
+    program knows. Raises CampaignNotFound, SuccessionNotAgreed.
+    """
+    with transaction.atomic():
+        row = CampaignRow.objects.filter(pk=campaign_id).first()
+        if row is None:
+            raise CampaignNotFound(campaign=campaign_id)
+        if not row.succession_days:
+            raise SuccessionNotAgreed(campaign=campaign_id)
+        row.organiser_name = row.successor_name
+        row.organiser_contact = row.successor_contact
+        row.successor_name = row.successor_contact = ""
+        row.succession_days = 0
+        row.save()
+        Notice.objects.filter(
+            campaign_id=campaign_id, code=NoticeCode.ORGANISER_UNREACHABLE
+        ).delete()
+        Notice.objects.get_or_create(
+            campaign_id=campaign_id,
+            code=NoticeCode.ORGANISER_CHANGED,
+            defaults={"posted_on": at.date()},
+        )
+        record_act(
+            actor=actor,
+            kind="CampaignHandedOver",
+            data={"campaign": campaign_id},
+            at=at,
+        )
+    return get_any_campaign(campaign_id=campaign_id)

@@ -10,8 +10,11 @@ from undersigned.campaigns.data import (
     Campaign,
     CampaignState,
     Closing,
+    Notice,
+    NoticeCode,
     PublicationMode,
     ReplaySource,
+    Succession,
 )
 from undersigned.campaigns.models import Campaign as CampaignRow
 from undersigned.campaigns.models import Closing as ClosingRow
@@ -49,6 +52,12 @@ def _make_replay(row: ReplayRow | None) -> ReplaySource | None:
     )
 
 
+def _make_succession(row: CampaignRow) -> Succession | None:
+    if not row.succession_days:
+        return None
+    return Succession(row.successor_name, row.successor_contact, row.succession_days)
+
+
 def _make_campaign(row: CampaignRow) -> Campaign:
     version = (
         StatementVersion.objects.filter(campaign_id=row.id).order_by("-number").first()
@@ -78,6 +87,11 @@ def _make_campaign(row: CampaignRow) -> Campaign:
         organiser_name=row.organiser_name,
         organiser_contact=row.organiser_contact,
         replay=_make_replay(ReplayRow.objects.filter(campaign_id=row.id).first()),
+        succession=_make_succession(row),
+        notices=tuple(
+            Notice(NoticeCode(notice.code), notice.posted_on)
+            for notice in row.notices.all()
+        ),
     )
 
 

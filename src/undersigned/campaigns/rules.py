@@ -33,6 +33,9 @@ CLOCK_DEFAULT_MINUTES: Final = 30
 RETRIES: Final = timedelta(hours=1)
 REDEEM_GRACE: Final = timedelta(days=1)
 
+# How long an organiser is silent before whoever was agreed on takes over.
+SUCCESSION_DAYS: Final = (3, 365)
+
 _TO: Final = {
     "en": "To",
     "zh-Hans": "致",

@@ -11,6 +11,15 @@ ID = "the campaign's id"
 APPROVER = "a pseudonym, published in the log"
 PROPOSAL = "made by `removal propose`"
 KEY_FILE = "the approver's own, outside the data directory"
+NOTICES = (
+    "issuer-key-leaked",
+    "log-key-leaked",
+    "keys-lost",
+    "organiser-unreachable",
+    "organiser-changed",
+    "under-attack",
+)
+NOTICE = f"one of {', '.join(NOTICES)}: see docs/operate/emergencies.md"
 SWITCHES = ("signing", "issuing", "mail", "open-class", "shown")
 SWITCH = f"one of {', '.join(SWITCHES)}: see docs/operate/switches.md"
 # The same as undersigned.safety.switches has; a test compares.
@@ -72,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
     _add_serving(nouns)
     _add_campaigns(nouns)
+    _add_notices(nouns)
     _add_switches(nouns)
     _add_moderation(nouns)
     _add_logs(nouns)
@@ -124,6 +134,14 @@ def _add_campaigns(nouns: Any) -> None:
     close.add_argument(
         "--grace-minutes", type=not_negative, help="not in production (default 1440)"
     )
+    succeed = _add(
+        verbs,
+        "hand-over",
+        "notices",
+        "hand_over_campaign",
+        "make the successor whom the campaign file names its organiser",
+    )
+    succeed.add_argument("id", metavar="ID", help=ID)
     reopen = _add(
         verbs,
         "reopen-issuance",
@@ -138,6 +156,17 @@ def _add_campaigns(nouns: Any) -> None:
     make.add_argument(
         "--count", type=positive, default=20, help="how many (default 20)"
     )
+
+
+def _add_notices(nouns: Any) -> None:
+    verbs = _group(nouns, "notice", "what you have to tell beside a campaign")
+    for verb, name, text in (
+        ("post", "post", "show a notice on the campaign's page"),
+        ("take-down", "take_down", "show it no more"),
+    ):
+        notice = _add(verbs, verb, "notices", name, text)
+        notice.add_argument("campaign", metavar="CAMPAIGN", help=ID)
+        notice.add_argument("code", choices=NOTICES, metavar="CODE", help=NOTICE)
 
 
 def _add_switches(nouns: Any) -> None:

@@ -243,6 +243,9 @@ def make_frame(campaign: Campaign, *, language: str) -> dict[str, object]:
         "state": words.STATES[str(campaign.state)],
         "mode": words.MODES[str(campaign.mode)],
         "is_open": is_open(campaign),
+        "notices": [
+            (notice, *words.NOTICES[str(notice.code)]) for notice in campaign.notices
+        ],
         "takes_withdrawals": takes_withdrawals(campaign),
         "text_lang": text_language(campaign),
         "other_language": not language.startswith(title_lang.split("-")[0]),

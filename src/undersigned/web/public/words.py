@@ -104,6 +104,58 @@ RECORD_KINDS: Mapping[str, Words] = {
 }
 
 
+# Title and text of an operator's notice. They promise nothing that has no proof.
+NOTICES: Mapping[str, tuple[Words, Words]] = {
+    "issuer-key-leaked": (
+        gettext_lazy("A key that makes tokens has leaked"),
+        gettext_lazy(
+            "Somebody else may have made tokens for this campaign, and signed with"
+            " them. Do not rely on signatures published after the date of this notice."
+            " Who signed is as hidden as before: the key tells nothing about that."
+        ),
+    ),
+    "log-key-leaked": (
+        gettext_lazy("The key that signs this campaign’s log has leaked"),
+        gettext_lazy(
+            "Somebody else could show you another history under this campaign’s name."
+            " Trust only checkpoints that an older receipt, a copy made before the date"
+            " of this notice, or a witness agrees with. Who signed is as hidden as"
+            " before."
+        ),
+    ),
+    "keys-lost": (
+        gettext_lazy("This campaign’s keys are lost"),
+        gettext_lazy(
+            "Nothing can be added any more, not even a close. What is published stays,"
+            " and can be checked. What was handed in and not yet published is not in"
+            " the count: a promise that you kept proves it."
+        ),
+    ),
+    "organiser-unreachable": (
+        gettext_lazy("The organiser cannot be reached"),
+        gettext_lazy(
+            "Whoever runs this site has not been able to reach the organiser. Do not"
+            " send them anything that must not fall into other hands. Signing and"
+            " withdrawing work as before, and the organiser never learns who signed."
+        ),
+    ),
+    "organiser-changed": (
+        gettext_lazy("Somebody else organises this campaign now"),
+        gettext_lazy(
+            "As was agreed before it opened. The text, the log and every signature are"
+            " the same; if you do not want yours to stand any more, withdraw it."
+        ),
+    ),
+    "under-attack": (
+        gettext_lazy("This campaign is being attacked"),
+        gettext_lazy(
+            "Signing may be slow or paused. What you have begun can be finished later,"
+            " and nothing that was promised is lost."
+        ),
+    ),
+}
+
+
 def reason_words(code: str) -> str:
     """Return the words for a removal's reason; an unknown code speaks for itself."""
     words = REASONS.get(code)
