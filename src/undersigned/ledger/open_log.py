@@ -56,6 +56,9 @@ class OpenLog(TileTree):
         self.durable_size = 0
         self.accepting = True
         self.state = LogState(self.read_leaf)
+        # When the newest checkpoint was made: a tick of the clock, 0 before the first.
+        # The clock may be set back; neither checkpoints nor promises follow it.
+        self.published_at = 0
         # By when what is pooled in an interval (counted since 1970) is published.
         self.publish_by: tuple[int, datetime] | None = None
 
@@ -71,6 +74,11 @@ class OpenLog(TileTree):
             (self.log_id,),
         ).fetchone()
         self.accepting = bool(accepting)
+        newest = connection.execute(
+            "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
+            (self.log_id,),
+        ).fetchone()
+        self.published_at = newest[0] if newest is not None else 0
         self.restore(connection, size=size, frontier=frontier)
         controls = (
             (index, entry.parse(leaf))

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar
 
@@ -123,6 +123,8 @@ def make_promise(*, log: OpenLog, nonce: bytes, at: datetime) -> tuple[bytes, da
     """
     if log.key is None:
         raise SigningKeyMissing()
+    # A clock that was set back would promise a day that is over already.
+    at = max(at, datetime.fromtimestamp(log.published_at, UTC))
     # The same for everybody in an interval, so it is worked out once in each.
     interval = int(at.timestamp()) // log.settings.interval_seconds
     known = log.publish_by
