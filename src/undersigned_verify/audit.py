@@ -38,6 +38,7 @@ __all__ = [
     "audit_logs",
     "count_workers",
     "find_shared_key",
+    "read_policy",
 ]
 SPINE_NAME: Final = "spine"
 # Faults in which two signed states of one log contradict each other.
@@ -149,7 +150,7 @@ def audit_logs(
     ``begin`` is told the path of each log, at last ``spine``, and returns what is to
     be told of its progress. Raises Unreadable.
     """
-    wanted = _parse_policy(policy)
+    wanted = None if policy is None else read_policy(policy)
     reports, facts = [], []
     for source in sources:
         report, found = _recount(
@@ -179,9 +180,10 @@ def audit_logs(
     return InstanceReport(decided, found_spine.report)
 
 
-def _parse_policy(policy: bytes | None) -> Policy | None:
+def read_policy(policy: bytes) -> Policy:
+    """Return a policy that was given to be met; Unreadable where it is none."""
     try:
-        return None if policy is None else parse_policy(policy)
+        return parse_policy(policy)
     except Fault as fault:
         raise Unreadable(f"This is no policy: {fault}") from fault
 

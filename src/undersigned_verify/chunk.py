@@ -311,6 +311,16 @@ def _note_order(index: int, done: Checked) -> None:
     done.faults.append(Found(index, Rank.ORDER, fault))
 
 
+def holds_nonce(done: Checked, nonce: bytes) -> bool:
+    """Tell whether a signature of this chunk has this nonce."""
+    bounds = (0, *done.parts, len(done.nonces) // 32)
+    low, high = (32 * at for at in bounds[nonce[0] : nonce[0] + 2])
+    at = done.nonces.find(nonce, low, high)
+    while at % 32 and at != -1:
+        at = done.nonces.find(nonce, at + 1, high)
+    return at != -1
+
+
 def find_repeats(nonces: bytes) -> set[bytes]:
     """Return the 32-byte nonces that stand more than once among these."""
     each = [nonces[i : i + 32] for i in range(0, len(nonces), 32)]

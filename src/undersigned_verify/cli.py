@@ -1,7 +1,7 @@
-"""``undersigned-verify``: audit a log, check a receipt, check a statement.
+"""``undersigned-verify``: audit logs; check receipts, promises, statements; compare.
 
 Exit status: 0 accepted; 1 a fault was found; 2 wrong usage, or the input could not be
-read; 3 (audit with ``--policy`` only) consistent, but not witnessed. Results go to
+read; 3 (with ``--policy`` only) consistent, but not witnessed. Results go to
 standard output, progress and complaints to standard error.
 """
 
@@ -9,7 +9,9 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,22 +23,39 @@ from undersigned_verify.audit import (
     audit_logs,
     count_workers,
     find_shared_key,
+    read_policy,
+)
+from undersigned_verify.compare import (
+    CONSISTENT,
+    FORK,
+    NOT_CHECKED,
+    compare,
+    read_states,
 )
 from undersigned_verify.errors import Fault, Unreadable
-from undersigned_verify.note import VerifierKey
+from undersigned_verify.instant import parse_instant
+from undersigned_verify.note import VerifierKey, parse_note
 from undersigned_verify.opening import open_header
-from undersigned_verify.policy import MAX_POLICY
+from undersigned_verify.policy import MAX_POLICY, Policy
 from undersigned_verify.progress import ProgressBar
+from undersigned_verify.promise import MAX_PROMISE, Promise, check_promise
 from undersigned_verify.proof import MAX_RECEIPT, verify_receipt
 from undersigned_verify.report import (
     describe_audit,
     describe_evidence,
-    describe_receipt,
     describe_spine,
     plain,
+)
+from undersigned_verify.report_files import (
+    ReceiptFindings,
+    describe_comparison,
+    describe_promise,
+    describe_receipt,
+    promise_json,
     receipt_json,
 )
-from undersigned_verify.source import find_instance, find_log, find_logs
+from undersigned_verify.source import find_instance, find_log, find_logs, find_spine
+from undersigned_verify.spine import spine_origin
 from undersigned_verify.standing import check_standing
 from undersigned_verify.statement import (
     MAX_STATEMENT,
@@ -84,7 +103,7 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="undersigned-verify",
         description="Recount Undersigned logs without trusting whoever runs them.",
         epilog="Exit status: 0 accepted; 1 a fault was found; 2 wrong usage or "
-        "unreadable input; 3 (audit --policy) consistent, not witnessed.",
+        "unreadable input; 3 (with --policy) consistent, not witnessed.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -101,7 +120,38 @@ def _make_parser() -> argparse.ArgumentParser:
     receipt.add_argument(
         "--log", metavar="DIR|URL", help="also check the token and today's state"
     )
+    receipt.add_argument("--spine-vkey", metavar="VKEY|FILE", help="the spine's key")
+    receipt.add_argument("--policy", metavar="FILE", help="a tlog-policy to be met")
     receipt.set_defaults(run=_receipt)
+
+    promise = commands.add_parser("promise", help="check whether a promise was kept")
+    promise.add_argument("file", metavar="FILE")
+    promise.add_argument("--log", metavar="DIR|URL", required=True)
+    promise.add_argument("--vkey", metavar="VKEY|FILE", help="the log's key")
+    promise.add_argument(
+        "--at",
+        metavar="TIME",
+        type=_instant,
+        help="when the log was read or copied, as 2026-11-21T08:00Z "
+        "(default, for an address: now)",
+    )
+    promise.set_defaults(run=_promise)
+
+    comparison = commands.add_parser("compare", help="look for a fork")
+    for name in ("a", "b"):
+        comparison.add_argument(
+            name,
+            metavar=name.upper(),
+            help="a log's or root's folder or address, a checkpoint, or a receipt",
+        )
+    comparison.add_argument(
+        "--vkey",
+        metavar="VKEY|FILE",
+        action="append",
+        default=[],
+        help="a log's key, where none is published beside it; may be repeated",
+    )
+    comparison.set_defaults(run=_compare)
 
     statement = commands.add_parser("statement", help="check a statement's bytes")
     statement.add_argument("file", metavar="FILE")
@@ -110,9 +160,9 @@ def _make_parser() -> argparse.ArgumentParser:
     against.add_argument("--digest", metavar="HEX", help="the SHA-256 it should have")
     statement.set_defaults(run=_statement)
 
-    for command in (audit, receipt, statement):
+    for command in (audit, receipt, promise, comparison, statement):
         command.add_argument("--json", action="store_true", help="a report as JSON")
-    for command in (audit, receipt):
+    for command in (audit, receipt, promise):
         command.add_argument(
             "--workers",
             type=_positive,
@@ -130,10 +180,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time") from error
+
+
 def _audit(options: argparse.Namespace) -> int:
-    policy = None
-    if options.policy is not None:
-        policy = _read_file(options.policy, MAX_POLICY)
+    policy = _read_policy(options)
     logs, spine = find_instance(options.target, options.log)
     with _Bars(options) as bars:
         found = audit_logs(
@@ -185,20 +240,104 @@ def _audit_status(
 def _receipt(options: argparse.Namespace) -> int:
     key = _read_vkey(options.vkey)
     data = _read_file(options.file, MAX_RECEIPT)
+    policy = _read_policy(options)
+    wanted = None if policy is None else read_policy(policy)
     receipt = verify_receipt(data, key)
+    spine_key = _find_spine_key(options, receipt.origin, wanted)
+    receipt = verify_receipt(data, key, spine_key=spine_key)
     standing = None
     if options.log is not None:
         source = find_log(options.log, receipt.origin.partition("/")[2])
         with _Bars(options) as bars:
             standing = check_standing(
-                data, key, source, workers=options.workers, progress=bars.begin("log")
+                data,
+                key,
+                source,
+                workers=options.workers,
+                progress=bars.begin("log"),
+                spine=find_spine(source),
+                spine_key=spine_key,
             )
         receipt = standing.receipt
+    found = ReceiptFindings(receipt, standing)
+    if wanted is not None:
+        found = _judge(found, wanted)
     if options.json:
-        _print_json(receipt_json(receipt, standing))
+        _print_json(receipt_json(found))
     else:
-        print(describe_receipt(receipt, standing))
+        print(describe_receipt(found))
+    return EXIT_UNWITNESSED if found.is_witnessed is False else EXIT_ACCEPTED
+
+
+def _find_spine_key(
+    options: argparse.Namespace, origin: str, policy: Policy | None
+) -> VerifierKey | None:
+    """Return the spine's key as the user knows it, None where nothing says it."""
+    if options.spine_vkey is not None:
+        return _read_vkey(options.spine_vkey, "--spine-vkey")
+    name = spine_origin(origin)
+    logs = policy.logs if policy is not None else ()
+    return next((party.key for party in logs if party.key.name == name), None)
+
+
+def _judge(found: ReceiptFindings, policy: Policy) -> ReceiptFindings:
+    """Say whether the receipt's spine checkpoint meets the policy."""
+    spine = found.receipt.spine
+    if spine is None or spine.key is None:
+        return replace(found, is_witnessed=False)
+    witnesses = policy.list_cosignatures(parse_note(spine.note))
+    return replace(
+        found,
+        witnesses=tuple(witnesses.values()),
+        is_witnessed=policy.is_witnessed(spine.key, witnesses.keys()),
+    )
+
+
+def _promise(options: argparse.Namespace) -> int:
+    promise = Promise.parse(_read_file(options.file, MAX_PROMISE))
+    key = None if options.vkey is None else _read_vkey(options.vkey)
+    source = find_log(options.log, promise.origin.partition("/")[2])
+    with _Bars(options) as bars:
+        found = check_promise(
+            promise,
+            source,
+            now=options.at,
+            clock=int(time.time()),
+            key=key,
+            workers=options.workers,
+            progress=bars.begin("log"),
+        )
+    if options.json:
+        _print_json(promise_json(found))
+    else:
+        print(describe_promise(found))
     return EXIT_ACCEPTED
+
+
+def _compare(options: argparse.Namespace) -> int:
+    keys = [_read_vkey(text) for text in options.vkey]
+    left, right = read_states(options.a), read_states(options.b)
+    found = compare(left, right, keys)
+    if not found:
+        raise Unreadable("A and B are of different logs: there is nothing to compare.")
+    status = EXIT_ACCEPTED
+    if any(item.verdict == NOT_CHECKED for item in found):
+        status = EXIT_UNREADABLE
+    if any(item.verdict == FORK for item in found):
+        status = EXIT_FAULT
+    if options.json:
+        verdicts = {
+            EXIT_ACCEPTED: CONSISTENT,
+            EXIT_UNREADABLE: NOT_CHECKED,
+            EXIT_FAULT: FORK,
+        }
+        rows = [item.as_json() for item in found]
+        _print_json({"verdict": verdicts[status], "logs": rows})
+        return status
+    for item in found:
+        print(describe_comparison(item))
+    print("Not checked: everything else about these logs (run audit).")
+    return status
 
 
 def _statement(options: argparse.Namespace) -> int:
@@ -227,17 +366,21 @@ def _statement(options: argparse.Namespace) -> int:
     return EXIT_ACCEPTED
 
 
-def _read_vkey(text: str) -> VerifierKey:
+def _read_policy(options: argparse.Namespace) -> bytes | None:
+    return None if options.policy is None else _read_file(options.policy, MAX_POLICY)
+
+
+def _read_vkey(text: str, option: str = "--vkey") -> VerifierKey:
     """Return a key given as itself, or in a file of one line."""
     if Path(text).is_file():
         try:
             text = _read_file(text, 10_000).decode().removesuffix("\n")
         except UnicodeDecodeError as error:
-            raise Unreadable("The file given as --vkey is not text.") from error
+            raise Unreadable(f"The file given as {option} is not text.") from error
     try:
         return VerifierKey.parse(text)
     except Fault as fault:
-        raise Unreadable(f"--vkey is neither a key nor a file: {fault}") from fault
+        raise Unreadable(f"{option} is neither a key nor a file: {fault}") from fault
 
 
 def _read_file(name: str, limit: int) -> bytes:

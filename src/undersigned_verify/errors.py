@@ -100,6 +100,11 @@ FAULTS: Final[dict[str, str]] = {
     "receipt-leaf": "a receipt does not carry a signature leaf",
     "receipt-secret": "a receipt's secret does not open its signature",
     "receipt-log": "a receipt and a log contradict each other",
+    "receipt-spine": "a receipt's second proof is not of its checkpoint in the spine",
+    "promise-form": "a promise does not have its exact form",
+    "promise-leaf": "a promise is of another signature than the leaf kept with it",
+    "promise-broken": "a promised signature is not in the log after its time",
+    "log-keys": "one log is shown with two keys",
     "statement-characters": "a statement has control or direction characters",
 }
 

@@ -60,6 +60,13 @@ class Policy:
         """Whether cosignatures of these witnesses make the quorum."""
         return not self.asks_for_witnesses or self._has(self.quorum, names)
 
+    def is_witnessed(self, key: VerifierKey, names: AbstractSet[bytes]) -> bool:
+        """Whether these witnesses make anything of this log witnessed.
+
+        Stricter than ``is_met_by``: a quorum of nobody shows nothing.
+        """
+        return self.asks_for_witnesses and self.knows_log(key) and self.is_met_by(names)
+
     def _has(self, name: bytes, names: AbstractSet[bytes]) -> bool:
         group = self.groups.get(name)
         if group is None:

@@ -3,18 +3,20 @@
 Lines: ``c2sp.org/tlog-proof@v1``, ``extra BASE64``, ``index N``, one base64 hash a
 line, an empty line, the signed checkpoint. A receipt's extra data is the leaf (357
 bytes), followed by the 32 bytes of w where the signer keeps the power to withdraw.
-``extra`` is not signed: it counts only because the leaf hashes into the root.
+``extra`` is not signed: it counts only because the leaf hashes into the root. A second
+proof may follow: that checkpoint's leaf, as ``extra``, in the instance's spine.
 """
 
 from dataclasses import dataclass
 from typing import Final, Self
 
 from undersigned_verify import entry as leaf
+from undersigned_verify import spine
 from undersigned_verify.canonical import encode_base64, parse_base64
 from undersigned_verify.checkpoint import Checkpoint, open_checkpoint, parse_decimal
 from undersigned_verify.errors import Fault
 from undersigned_verify.merkle import HASH_SIZE, leaf_hash, verify_inclusion
-from undersigned_verify.note import VerifierKey
+from undersigned_verify.note import VerifierKey, parse_note
 from undersigned_verify.token import Challenge, nonce, withdraw_hash
 
 MAGIC: Final = "c2sp.org/tlog-proof@v1"
@@ -74,7 +76,7 @@ def _parse_index(digits: str) -> int:
 def parse_receipt(data: bytes) -> list[InclusionProof]:
     """Return the proofs that stand one after another in a receipt file.
 
-    Today a receipt has exactly one; an instance with a spine log adds a second.
+    A receipt has one, or two where its instance has a spine.
     """
     if len(data) > MAX_RECEIPT:
         raise Fault("proof-form", "The receipt is too long.")
@@ -97,6 +99,21 @@ def parse_receipt(data: bytes) -> list[InclusionProof]:
 
 
 @dataclass(frozen=True)
+class SpineProof:
+    """A receipt's second proof: its checkpoint's leaf is in the spine."""
+
+    index: int  # of the leaf in the spine
+    checkpoint: Checkpoint  # of the spine
+    note: bytes  # that checkpoint, signed and perhaps cosigned
+    key: VerifierKey | None  # that verifies it; None: none was given, nothing is shown
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the checkpoint is verified to be of a spine whose key is known."""
+        return self.key is not None
+
+
+@dataclass(frozen=True)
 class ReceiptVerdict:
     """What a receipt proves about one signature."""
 
@@ -108,6 +125,8 @@ class ReceiptVerdict:
     has_w: bool  # the file holds w: authorship is proven, and withdrawal possible
     # None where no challenge was given: the nonce depends on the log's header.
     nonce: bytes | None
+    # None where the receipt has one proof only.
+    spine: SpineProof | None = None
 
     @property
     def stance(self) -> int:
@@ -116,20 +135,25 @@ class ReceiptVerdict:
 
 
 def verify_receipt(
-    data: bytes, key: VerifierKey, *, challenge: Challenge | None = None
+    data: bytes,
+    key: VerifierKey,
+    *,
+    challenge: Challenge | None = None,
+    spine_key: VerifierKey | None = None,
 ) -> ReceiptVerdict:
     """Check a receipt under the log's key; Fault if it proves nothing.
 
     Checks the checkpoint's signature, the leaf's form, its inclusion, and that w opens
-    it where w is there. Not checked: the token, later withdrawal or removal, and that
-    others are shown the same log.
+    it where w is there; of a second proof its form and that it is of this checkpoint,
+    and with ``spine_key`` the signature of the spine. Not checked: the token, later
+    withdrawal or removal, cosignatures, and that others are shown the same log.
     """
     proofs = parse_receipt(data)
-    if len(proofs) != 1:
-        raise Fault("proof-form", "The receipt holds more than one proof.")
+    if len(proofs) > 2:
+        raise Fault("proof-form", "The receipt holds more than two proofs.")
     proof = proofs[0]
     checkpoint = open_checkpoint(proof.checkpoint, key)
-    signature, w = _open_extra(proof.extra)
+    signature, w = open_extra(proof.extra)
     _verify_leaf(proof, leaf.encode(signature), checkpoint)
     if w is not None and withdraw_hash(w) != signature.withdraw_hash:
         raise Fault("receipt-secret")
@@ -141,7 +165,30 @@ def verify_receipt(
         signature,
         w is not None,
         None if challenge is None else signature_nonce(signature, challenge),
+        _verify_spine(proofs[1], checkpoint, spine_key) if proofs[1:] else None,
     )
+
+
+def _verify_spine(
+    proof: InclusionProof, checkpoint: Checkpoint, key: VerifierKey | None
+) -> SpineProof:
+    """Check a receipt's second proof, under the spine's key where there is one."""
+    root = checkpoint.root.hex()
+    expected = spine.CheckpointLeaf(checkpoint.origin, checkpoint.size, root)
+    if proof.extra != spine.encode(expected):
+        raise Fault("receipt-spine")
+    try:
+        if key is not None:
+            found = open_checkpoint(proof.checkpoint, key)
+        else:
+            found = Checkpoint.parse(parse_note(proof.checkpoint).text)
+        _verify_leaf(proof, proof.extra, found)
+    except Fault as fault:
+        raise fault.at(path="second proof") from fault
+    if found.origin != spine.spine_origin(checkpoint.origin):
+        detail = f"The second proof is of {found.origin}, which is not its spine."
+        raise Fault("receipt-spine", detail)
+    return SpineProof(proof.index, found, proof.checkpoint, key)
 
 
 def signature_nonce(signature: leaf.Signature, challenge: Challenge) -> bytes:
@@ -155,7 +202,8 @@ def signature_nonce(signature: leaf.Signature, challenge: Challenge) -> bytes:
     )
 
 
-def _open_extra(extra: bytes | None) -> tuple[leaf.Signature, bytes | None]:
+def open_extra(extra: bytes | None) -> tuple[leaf.Signature, bytes | None]:
+    """Return the signature leaf of extra data, and w where it follows; else Fault."""
     size = leaf.SIGNATURE_SIZE
     if extra is None or len(extra) not in (size, size + _W_SIZE):
         raise Fault("receipt-leaf")

@@ -53,12 +53,12 @@ class Recount:
         tokens: bool = True,
         progress: Progress | None = None,
         on_kept: OnKept | None = None,
-        on_nonces: Callable[[Checked], None] | None = None,
+        on_checked: Callable[[Checked], None] | None = None,
     ) -> None:
         """``tokens=False`` leaves token signatures aside and checks all else.
 
         ``on_kept`` is told size and root of each kept checkpoint with leaves, in
-        order; ``on_nonces`` is given each chunk's result, whose nonces it may look at.
+        order; ``on_checked`` each chunk's result, whose nonces it may look at.
         """
         self.source = source
         self.key: VerifierKey | None = None
@@ -71,7 +71,7 @@ class Recount:
         self._with_tokens = tokens
         self._progress = progress
         self._on_kept = on_kept
-        self._on_nonces = on_nonces
+        self._on_checked = on_checked
         self._count_size = 0
         self._count_root = b""
 
@@ -97,8 +97,8 @@ class Recount:
 
             def take(done: Checked) -> None:
                 spill.add(done.nonces, done.parts)
-                if self._on_nonces is not None:
-                    self._on_nonces(done)
+                if self._on_checked is not None:
+                    self._on_checked(done)
                 joiner.join(done, reader.noted)
                 self._add(done, newest.size)
 

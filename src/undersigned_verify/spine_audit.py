@@ -142,8 +142,7 @@ class _Attempt:
         policy, key = self._policy, self._pass.key
         assert policy is not None
         assert key is not None
-        known = policy.asks_for_witnesses and policy.knows_log(key)
-        return known and policy.is_met_by(self._witnesses.keys())
+        return policy.is_witnessed(key, self._witnesses.keys())
 
     def verdict(self) -> SpineVerdict:
         """Decide, logs included."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from undersigned_verify import cli
+from undersigned_verify import cli, spine
 from undersigned_verify import entry as leaf
 from undersigned_verify.cli import main
 from undersigned_verify.progress import ProgressBar, format_span
@@ -25,6 +25,9 @@ from tests.verify.building import (
     Approver,
     Issuer,
     LogBuilder,
+    SpineBuilder,
+    Witness,
+    make_policy,
     rank,
     write,
 )
@@ -377,6 +380,150 @@ class TestReceipt:
         command = ["receipt", str(tmp_path / "absent"), "--vkey", signed.key.vkey]
         assert main(command) == 2
         assert "No such file" in capsys.readouterr().err
+
+
+class TestReceiptWithSpine:
+    """Receipts of two proofs: what is said depends on which keys are known."""
+
+    WREN = Witness.called("wren.example")
+
+    @pytest.fixture
+    def made(self, signed: LogBuilder) -> SpineBuilder:
+        return SpineBuilder().take(signed).publish()
+
+    @pytest.fixture
+    def file(self, tmp_path: Path, signed: LogBuilder, made: SpineBuilder) -> Path:
+        path = tmp_path / "receipt"
+        path.write_bytes(made.receipt(signed, "asha", self.WREN))
+        return path
+
+    def command(self, file: Path, log: LogBuilder, *more: object) -> list[str]:
+        return ["receipt", str(file), "--vkey", log.key.vkey, *map(str, more)]
+
+    def test_without_the_spine_s_key(
+        self, file: Path, signed: LogBuilder, capsys: Output
+    ) -> None:
+        assert main(self.command(file, signed)) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("The receipt holds.\n")
+        _, _, unchecked = shown.partition("Not checked:")
+        assert "give --spine-vkey" in unchecked
+        file.write_bytes(signed.receipt("asha"))
+        assert main(self.command(file, signed)) == 0
+        _, _, unchecked = capsys.readouterr().out.partition("Not checked:")
+        assert "the file has no second proof" in unchecked
+
+    def test_with_it(
+        self,
+        tmp_path: Path,
+        file: Path,
+        signed: LogBuilder,
+        made: SpineBuilder,
+        capsys: Output,
+    ) -> None:
+        write(tmp_path / "vkey", f"{made.key.vkey}\n".encode())
+        for key in (made.key.vkey, tmp_path / "vkey"):
+            assert main(self.command(file, signed, "--spine-vkey", key)) == 0
+            checked, _, unchecked = capsys.readouterr().out.partition("Not checked:")
+            assert "signed by the spine's key" in checked
+            assert "everyone else is shown the same log" in unchecked
+        other = SpineBuilder("example.com").key.vkey
+        assert main(self.command(file, signed, "--spine-vkey", other)) == 1
+        assert "note-signature (second proof)" in capsys.readouterr().out
+        assert main(self.command(file, signed, "--spine-vkey", "x")) == 2
+        assert "--spine-vkey is neither" in capsys.readouterr().err
+
+    def test_with_a_policy(
+        self,
+        tmp_path: Path,
+        file: Path,
+        signed: LogBuilder,
+        made: SpineBuilder,
+        capsys: Output,
+    ) -> None:
+        other = Witness.called("lark.example")
+        policy = tmp_path / "policy"
+        for data, more, status in (
+            (make_policy(self.WREN, spine_key=made.key), [], 0),
+            (make_policy(self.WREN), ["--spine-vkey", made.key.vkey], 0),
+            (make_policy(self.WREN), [], 3),
+            (make_policy(other, spine_key=made.key), [], 3),
+            (make_policy(spine_key=made.key), [], 3),
+            (
+                make_policy(self.WREN, spine_key=signed.key),
+                ["--spine-vkey", made.key.vkey],
+                3,
+            ),
+            (b"quorum nobody\n", [], 2),
+        ):
+            write(policy, data)
+            command = self.command(file, signed, "--policy", policy, *more)
+            assert main(command) == status
+            shown = capsys.readouterr().out
+            if status == 0:
+                assert shown.startswith("The receipt holds and is witnessed.")
+                assert "seen by wren.example at 2027-01-15T08:00:00Z" in shown
+                assert main([*command, "--json"]) == 0
+                found = report(capsys)
+                assert found["verdict"] == "holds and is witnessed"
+                assert found["witnesses"][0]["name"] == "wren.example"
+                assert found["spine"]["signature_checked"] is True
+            elif status == 3:
+                assert shown.startswith("The receipt holds, not witnessed.")
+        file.write_bytes(signed.receipt("asha"))
+        write(policy, make_policy(self.WREN, spine_key=made.key))
+        assert main(self.command(file, signed, "--policy", policy)) == 3
+
+    def test_with_the_log_and_its_spine(
+        self,
+        file: Path,
+        root: Path,
+        signed: LogBuilder,
+        made: SpineBuilder,
+        capsys: Output,
+    ) -> None:
+        signed.withdraw("noor").publish().export(root)
+        made.take(signed).publish().export(root)
+        for log in (root, root / "c/river"):
+            assert main(self.command(file, signed, "--log", log)) == 0
+            shown = capsys.readouterr().out
+            assert "the log agrees with the spine beside it" in shown
+            assert "that spine has grown from the one in the file" in shown
+        other = SpineBuilder("example.com").key.vkey
+        command = self.command(file, signed, "--log", root, "--spine-vkey")
+        assert main([*command, other]) == 1
+        assert main([*command, made.key.vkey]) == 0
+        # The spine is checked for receipts of one proof too.
+        file.write_bytes(signed.receipt("asha"))
+        assert main(self.command(file, signed, "--log", root)) == 0
+        assert "agrees with the spine" in capsys.readouterr().out
+        signed.sign("late").publish().export(root)
+        assert main(self.command(file, signed, "--log", root)) == 1
+        assert "spine-absent" in capsys.readouterr().out
+
+    def test_a_spine_that_forked(
+        self,
+        file: Path,
+        root: Path,
+        signed: LogBuilder,
+        made: SpineBuilder,
+        capsys: Output,
+    ) -> None:
+        fork = SpineBuilder(client="ab" * 32).take(signed).publish().export(root)
+        assert main(self.command(file, signed, "--log", fork)) == 1
+        shown = capsys.readouterr().out
+        assert shown.startswith("REFUSED  log-fork")
+        assert made.note().decode() in shown
+        assert (root / "spine/checkpoint").read_text() in shown
+        shutil.rmtree(root / "spine")
+        SpineBuilder().take(signed).publish().export(root)
+        made.add(spine.ClientLeaf("ab" * 32)).publish()
+        file.write_bytes(made.receipt(signed, "asha"))
+        assert main(self.command(file, signed, "--log", root)) == 1
+        assert "cut back, or this copy is old" in capsys.readouterr().out
+        (root / "spine/log.vkey").unlink()
+        assert main(self.command(file, signed, "--log", root)) == 1
+        assert "file-missing (spine/log.vkey)" in capsys.readouterr().out
 
 
 class TestStatement:

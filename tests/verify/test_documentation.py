@@ -9,6 +9,7 @@ from undersigned_verify.cli import _make_parser
 from undersigned_verify.errors import FAULTS
 
 PACKAGE = Path(undersigned_verify.__file__).parent
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol"
 README = (PACKAGE / "README.md").read_text()
 MODULES = {path: path.read_text() for path in PACKAGE.glob("*.py")}
 TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
@@ -18,6 +19,11 @@ def test_the_readme_lists_every_fault() -> None:
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", README, re.MULTILINE)
     assert dict(rows) == FAULTS
     assert [code for code, _ in rows] == list(FAULTS)
+
+
+def test_the_protocol_names_every_fault() -> None:
+    pages = "".join(path.read_text() for path in PROTOCOL.glob("*.md"))
+    assert [code for code in FAULTS if f"`{code}`" not in pages] == []
 
 
 def test_every_fault_is_raised_somewhere() -> None:
@@ -40,7 +46,13 @@ def test_the_readme_names_every_command_and_option() -> None:
     parser = _make_parser()
     (commands,) = (a for a in parser._actions if hasattr(a, "choices") and a.choices)
     assert isinstance(commands.choices, dict)
-    assert set(commands.choices) == {"audit", "receipt", "statement"}
+    assert set(commands.choices) == {
+        "audit",
+        "compare",
+        "promise",
+        "receipt",
+        "statement",
+    }
     for name, command in commands.choices.items():
         assert f"`{name} " in README
         for action in command._actions:

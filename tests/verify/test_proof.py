@@ -1,12 +1,15 @@
 """Receipts: tlog-proof files that carry a signature leaf."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from undersigned_verify import entry as leaf
+from undersigned_verify import spine
 from undersigned_verify.canonical import encode_base64
 from undersigned_verify.errors import Fault
 from undersigned_verify.merkle import MAX_SIZE, inclusion_proof
@@ -19,7 +22,7 @@ from undersigned_verify.proof import (
     verify_receipt,
 )
 
-from tests.verify.building import LogBuilder
+from tests.verify.building import Issuer, LogBuilder, SpineBuilder, Witness
 
 HASH = st.binary(min_size=32, max_size=32)
 PROOFS = st.builds(
@@ -156,12 +159,6 @@ class TestReceipt:
         with pytest.raises(Fault, match="note-signature"):
             verify_receipt(signed.receipt("asha"), other.key)
 
-    def test_today_it_holds_one_proof(self, signed: LogBuilder) -> None:
-        one, two = signed.receipt("asha"), signed.receipt("noor")
-        assert parse_receipt(one + two) == [*parse_receipt(one), *parse_receipt(two)]
-        with pytest.raises(Fault, match="more than one"):
-            verify_receipt(one + two, signed.key)
-
     @pytest.mark.parametrize("data", [b"", b"x\n", b"\n", b"x" * (MAX_RECEIPT + 1)])
     def test_it_is_no_other_file(self, signed: LogBuilder, data: bytes) -> None:
         with pytest.raises(Fault, match="proof-form"):
@@ -173,3 +170,112 @@ class TestReceipt:
         data = signed.receipt("asha").replace(b"\nindex", f"\n{MAGIC}\nindex".encode())
         with pytest.raises(Fault, match="proof-form"):
             parse_receipt(data)
+
+
+class TestSpineProof:
+    """The second proof: the receipt's checkpoint stands in the spine."""
+
+    @pytest.fixture
+    def made(self, signed: LogBuilder) -> SpineBuilder:
+        return SpineBuilder().take(signed).publish().add(CLIENT).publish()
+
+    def test_with_the_spine_s_key(self, signed: LogBuilder, made: SpineBuilder) -> None:
+        data = made.receipt(signed, "asha", Witness.called("wren.example"))
+        verdict = verify_receipt(data, signed.key, spine_key=made.key)
+        assert verdict.spine is not None
+        assert verdict.spine.is_signed
+        assert verdict.spine.checkpoint.size == len(made.leaves)
+        assert verdict.index == signed.index_of("asha")
+
+    def test_without_it(self, signed: LogBuilder, made: SpineBuilder) -> None:
+        data = made.receipt(signed, "asha", with_w=False)
+        verdict = verify_receipt(data, signed.key)
+        assert verdict.spine is not None
+        assert not verdict.spine.is_signed
+        one = verify_receipt(signed.receipt("asha"), signed.key, spine_key=made.key)
+        assert one.spine is None
+
+    def test_an_older_checkpoint_of_the_log(
+        self, signed: LogBuilder, made: SpineBuilder
+    ) -> None:
+        signed.sign("late").publish()
+        made.take(signed).publish()
+        data = made.receipt(signed, "asha", size=signed.kept[-2])
+        assert verify_receipt(data, signed.key, spine_key=made.key).spine is not None
+
+    def change(self, data: bytes, **members: Any) -> bytes:
+        first, second = parse_receipt(data)
+        return first.encode() + replace(second, **members).encode()
+
+    def test_it_is_of_this_checkpoint(
+        self, signed: LogBuilder, made: SpineBuilder
+    ) -> None:
+        signed.sign("late").publish()
+        made.take(signed).publish()
+        older = made.receipt(signed, "asha", size=signed.kept[-2])
+        newer = made.receipt(signed, "asha")
+        mixed = parse_receipt(newer)[0].encode() + parse_receipt(older)[1].encode()
+        for data in (
+            mixed,
+            self.change(newer, extra=None),
+            self.change(newer, extra=b"{}"),
+            self.change(newer, extra=spine.encode(CLIENT)),
+        ):
+            with pytest.raises(Fault, match="receipt-spine"):
+                verify_receipt(data, signed.key)
+
+    def test_its_leaf_is_in_the_spine(
+        self, signed: LogBuilder, made: SpineBuilder
+    ) -> None:
+        data = made.receipt(signed, "asha")
+        second = parse_receipt(data)[1]
+        for members, code in (
+            ({"index": second.index - 1}, "proof-root"),
+            ({"hashes": second.hashes[:-1]}, "proof-length"),
+            ({"index": len(made.leaves)}, "proof-index"),
+            ({"checkpoint": made.note(root=bytes(32))}, "proof-root"),
+            ({"checkpoint": b"nothing"}, "note-form"),
+        ):
+            for key in (None, made.key):
+                with pytest.raises(Fault, match=code) as caught:
+                    verify_receipt(
+                        self.change(data, **members), signed.key, spine_key=key
+                    )
+                assert caught.value.path == "second proof"
+
+    def test_its_checkpoint_is_signed_by_the_spine(
+        self, signed: LogBuilder, made: SpineBuilder
+    ) -> None:
+        data = made.receipt(signed, "asha")
+        with pytest.raises(Fault, match="note-signature"):
+            verify_receipt(data, signed.key, spine_key=SpineBuilder("example.com").key)
+
+    def test_it_is_the_log_s_own_spine(self, signed: LogBuilder) -> None:
+        other = SpineBuilder("example.com")
+        other.take(signed).publish()
+        data = other.receipt(signed, "asha")
+        for key in (None, other.key):
+            with pytest.raises(Fault, match="receipt-spine"):
+                verify_receipt(data, signed.key, spine_key=key)
+
+    def test_there_is_no_third(self, signed: LogBuilder, made: SpineBuilder) -> None:
+        data = made.receipt(signed, "asha")
+        with pytest.raises(Fault, match="more than two"):
+            verify_receipt(data + signed.receipt("asha"), signed.key)
+        with pytest.raises(Fault, match="receipt-spine"):
+            verify_receipt(signed.receipt("asha") * 2, signed.key)
+
+    @settings(deadline=None)
+    @given(data=st.data())
+    def test_no_byte_of_it_can_change(self, data: st.DataObject) -> None:
+        found = bytearray(_RECEIPT)
+        at = data.draw(st.integers(0, len(found) - 1))
+        found[at] ^= data.draw(st.integers(1, 255))
+        with pytest.raises(Fault):
+            verify_receipt(bytes(found), _LOG.key, spine_key=_SPINE.key)
+
+
+CLIENT = spine.ClientLeaf("ab" * 32)
+_LOG = LogBuilder().announce(0, Issuer()).publish().sign("asha", "noor").publish()
+_SPINE = SpineBuilder().take(_LOG).publish()
+_RECEIPT = _SPINE.receipt(_LOG, "asha")
