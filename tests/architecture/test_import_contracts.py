@@ -59,6 +59,7 @@ authorities.queries: authorities.models
 credentials.operations: ledger.data
 credentials.data: kernel.ids
 ledger.operations: kernel.errors, undersigned_verify.entry
+witness.operations: kernel.errors, undersigned_verify.entry
 audit.operations: kernel.clock
 safety.limits: kernel.clock
 """
@@ -66,6 +67,7 @@ safety.limits: kernel.clock
 # Each violation and the contract that is there to catch it.
 VIOLATIONS = [
     ("ledger.operations: campaigns.queries", "Layers"),
+    ("witness.operations: ledger.operations", "Layers"),
     ("signatures.operations: eligibility.operations", "Layers"),
     ("credentials.operations: accounts.queries", "Layers"),
     ("signatures.operations: accounts.queries", "Counting never reaches identity"),
