@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,17 @@ import pytest
 from tests.factories.instances import HOST, Instance
 from undersigned.config.doctor import examine
 from undersigned.config.env import read_environment
+from undersigned.drills.small_log import SmallLog
 from undersigned.kernel import keystore
 from undersigned.kernel.keystore import Keystore
+from undersigned.witness.key import WitnessKey
+from undersigned.witness.operations import (
+    ConsistencyNotProven,
+    CosignedOtherwise,
+    cosign_checkpoint,
+    trust_log,
+)
+from undersigned.witness.policy import add_witness, set_quorum
 
 PASSPHRASE = "nine lives of the river path"
 
@@ -231,3 +240,81 @@ def test_it_changes_nothing(instance: Instance) -> None:
         for path in instance.data.rglob("*")
         if path.is_file()
     }
+
+
+class TestWitnessing:
+    @pytest.fixture
+    def spine(self, instance: Instance) -> SmallLog:
+        """A friend's spine, cosigned here at five leaves."""
+        log = SmallLog("omar.example/spine")
+        log.append(5)
+        witness = instance.engine.witnessing.witness
+        trust_log(witness=witness, vkey=log.vkey)
+        self.ask(instance, log.ask(0))
+        return log
+
+    def ask(self, instance: Instance, body: bytes) -> None:
+        cosign_checkpoint(
+            witness=instance.engine.witnessing.witness,
+            body=body,
+            at=instance.clock.now(),
+        )
+
+    def test_an_honest_log_is_no_finding(
+        self, instance: Instance, spine: SmallLog
+    ) -> None:
+        assert not {code for code in find(instance) if code.startswith("witness")}
+
+    def test_a_fork_is_dangerous(self, instance: Instance, spine: SmallLog) -> None:
+        fork = spine.fork(3)
+        fork.append(2, salt=b"fork")
+        with pytest.raises(CosignedOtherwise):
+            self.ask(instance, fork.ask(5))
+        assert find(instance)["witness-fork"] == "danger"
+
+    def test_a_proof_that_does_not_verify_is_a_warning(
+        self, instance: Instance, spine: SmallLog
+    ) -> None:
+        fork = spine.fork(3)
+        fork.append(4, salt=b"fork")
+        with pytest.raises(ConsistencyNotProven):
+            self.ask(instance, fork.ask(5))
+        assert find(instance)["witness-unproven"] == "warning"
+
+    def test_a_log_that_remembers_more_is_a_warning(
+        self, instance: Instance, spine: SmallLog
+    ) -> None:
+        spine.append(2)
+        with pytest.raises(CosignedOtherwise):
+            self.ask(instance, spine.ask(7, 7))
+        assert find(instance)["witness-claimed"] == "warning"
+
+    def test_a_state_from_a_copy_is_dangerous(
+        self, instance: Instance, spine: SmallLog
+    ) -> None:
+        old = (instance.data / "witness.sqlite3").read_bytes()
+        spine.append(1)
+        self.ask(instance, spine.ask(5))
+        (instance.data / "witness.sqlite3").write_bytes(old)
+        assert find(instance)["witness-state-lost"] == "danger"
+
+    def test_a_time_to_come_is_a_warning(
+        self, instance: Instance, spine: SmallLog
+    ) -> None:
+        instance.clock.set(datetime(2999, 1, 1, tzinfo=UTC))
+        self.ask(instance, spine.ask(5))
+        assert find(instance)["witness-clock"] == "warning"
+
+    def test_who_cosigns_us_is_said(self, instance: Instance) -> None:
+        assert find(instance, MODE="production")["no-witnesses"] == "note"
+        add_witness(
+            folder=instance.data,
+            host=HOST,
+            vkey=WitnessKey("petra.example/witness", bytes(32)).vkey,
+            url="https://petra.example/witness",
+        )
+        assert find(instance)["witnessed"] == "ok"
+        set_quorum(folder=instance.data, quorum="none")
+        assert find(instance)["no-quorum"] == "note"
+        (instance.data / "witnesses.json").write_text("{")
+        assert find(instance)["witness-damaged"] == "danger"

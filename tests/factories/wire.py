@@ -13,11 +13,8 @@ import uvicorn
 
 from tests.factories.asgi import Answer
 from undersigned.web.hot.app import HotApp
-from undersigned.web.hot.protocol import (
-    SigningProtocol,
-    close_late,
-    make_protocol,
-)
+from undersigned.web.hot.limits import close_late
+from undersigned.web.hot.protocol import SigningProtocol, make_protocol
 
 PATIENCE_SECONDS = 10
 

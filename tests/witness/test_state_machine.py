@@ -158,4 +158,4 @@ class Cosigning(RuleBasedStateMachine):
 
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 TestCosigning = Cosigning.TestCase
-TestCosigning.settings = settings(max_examples=40, stateful_step_count=30)
+TestCosigning.settings = settings(max_examples=25, stateful_step_count=25)

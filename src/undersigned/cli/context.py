@@ -14,6 +14,7 @@ from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published
 from undersigned.web.shared.services import Services
+from undersigned.witness.witnessing import Witnessing
 
 Values: TypeAlias = dict[str, Any]
 
@@ -48,6 +49,9 @@ class RunningEngine(Protocol):
 
     @property
     def keystore(self) -> Keystore | None: ...
+
+    @property
+    def witnessing(self) -> Witnessing: ...
 
     def enter_campaign(self, campaign: Campaign) -> None:
         """Make an opened campaign known to the signing path."""

@@ -11,64 +11,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import socketserver
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import ClassVar, TypeAlias
 
 from django.db import connection
 from typing_extensions import override
 
 from undersigned.cli.context import Context, RunningEngine, Values
 from undersigned.cli.jobs import JOBS
-from undersigned.kernel.errors import (
-    Conflict,
-    NotAllowed,
-    NotFound,
-    Refused,
-    Unavailable,
-    UndersignedError,
+from undersigned.cli.remote import (
+    OnProgress,
+    encode_error,
+    run_remotely,
+    short_path,
 )
-
-OnProgress: TypeAlias = Callable[[Values], None]
+from undersigned.kernel.errors import UndersignedError
 
 MAX_LINE_BYTES = 4 << 20
-
-
-class JobFailed(Refused):
-    """A job failed in the server's process in a way nobody foresaw."""
-
-    code: ClassVar[str] = "job-failed"
-
-
-FAMILIES: dict[str, type[UndersignedError]] = {
-    family.__name__: family
-    for family in (NotAllowed, NotFound, Refused, Conflict, Unavailable)
-}
-
-
-def _encode_error(error: UndersignedError) -> Values:
-    family = next(
-        name for name, family in FAMILIES.items() if isinstance(error, family)
-    )
-    return {"family": family, "code": error.code, "text": str(error)}
-
-
-def _decode_error(found: Values) -> UndersignedError:
-    """Return the error as the server's process raised it: same family, same code."""
-    family = FAMILIES.get(str(found.get("family")), JobFailed)
-    code = str(found.get("code", JobFailed.code))
-    error: UndersignedError = type("RemoteError", (family,), {"code": code})()
-    error.args = (str(found.get("text", code)),)
-    return error
-
-
-class ServerUnreachable(Unavailable):
-    """The writer lock is held, and no control socket answers."""
-
-    code: ClassVar[str] = "server-unreachable"
 
 
 def run_job(
@@ -85,7 +46,7 @@ def run_job(
     except UndersignedError as error:
         if error.code != "writer-busy":
             raise
-    return _run_remotely(context.environment.data, name, values, on_progress)
+    return run_remotely(context.environment.data, name, values, on_progress)
 
 
 def _drive(steps: Generator[Values, None, Values], on_progress: OnProgress) -> Values:
@@ -95,42 +56,6 @@ def _drive(steps: Generator[Values, None, Values], on_progress: OnProgress) -> V
     except StopIteration as end:
         result: Values = end.value
         return result
-
-
-def _short_path(path: Path) -> tuple[str, int | None]:
-    """Return a name for the socket that fits the system's limit of some 100 bytes."""
-    if len(os.fsencode(path)) < 100:
-        return str(path), None
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    return f"/proc/self/fd/{folder}/{path.name}", folder
-
-
-def _run_remotely(
-    data: Path, name: str, values: Values, on_progress: OnProgress
-) -> Values:
-    address, folder = _short_path(data / "control.sock")
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            try:
-                client.connect(address)
-            except OSError as error:
-                raise ServerUnreachable(data=str(data)) from error
-            line = json.dumps({"job": name, "values": values})
-            client.sendall(line.encode() + b"\n")
-            with client.makefile("rb") as answers:
-                for raw in answers:
-                    found = json.loads(raw)
-                    if "progress" in found:
-                        on_progress(found["progress"])
-                    elif "result" in found:
-                        result: Values = found["result"]
-                        return result
-                    else:
-                        raise _decode_error(found["error"])
-    finally:
-        if folder is not None:
-            os.close(folder)
-    raise ServerUnreachable(data=str(data))
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -151,7 +76,7 @@ class _Handler(socketserver.StreamRequestHandler):
             # The caller hung up: the job was closed where it stood.
             return
         except UndersignedError as error:
-            self._send_error(_encode_error(error))
+            self._send_error(encode_error(error))
         except Exception as error:  # noqa: BLE001 - the handler's outer loop
             # Whoever asked must hear of it; the server goes on.
             text = f"{type(error).__name__}: {error}"
@@ -183,7 +108,7 @@ class ControlServer:
     def __init__(self, path: Path, engine: RunningEngine) -> None:
         self._path = path
         path.unlink(missing_ok=True)
-        address, self._folder = _short_path(path)
+        address, self._folder = short_path(path)
         old = os.umask(0o177)
         try:
             self._server = _Server(address, engine)

@@ -15,6 +15,7 @@ from undersigned.campaigns.queries import get_any_campaign
 from undersigned.campaigns.rules import REDEEM_GRACE, RETRIES
 from undersigned.cli.approver_keys import get_or_create
 from undersigned.cli.context import Job, RunningEngine, Values
+from undersigned.cli.witness_jobs import WITNESS_JOBS, WitnessJob
 from undersigned.credentials.operations import (
     reopen_issuance,
     require_lost_record,
@@ -269,6 +270,14 @@ def _replay(engine: RunningEngine, values: Values) -> Steps:
     return {"points": done[0], "net": done[1], "path": campaign.path}
 
 
+def _make_witness_job(run: WitnessJob) -> Job:
+    def job(engine: RunningEngine, values: Values) -> Steps:
+        yield {"doing": "witnessing"}
+        return run(engine.witnessing, values)
+
+    return job
+
+
 JOBS: dict[str, Job] = {
     "open": open_job,
     "close": close_job,
@@ -280,4 +289,5 @@ JOBS: dict[str, Job] = {
     "invitations": invitations_job,
     "replay": replay_job,
     "erase-shown": erase_shown_job,
+    **{name: _make_witness_job(run) for name, run in WITNESS_JOBS.items()},
 }

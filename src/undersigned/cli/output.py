@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from undersigned.cli.context import Values
+from undersigned.cli.remote import Values
 
 
 def print_result(arguments: argparse.Namespace, values: Values, text: str) -> None:

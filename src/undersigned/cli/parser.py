@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_switches(nouns)
     _add_moderation(nouns)
     _add_logs(nouns)
+    _add_witness(nouns)
     _add_instance(nouns)
     _add_drills(nouns)
     return parser
@@ -248,6 +249,46 @@ def _add_logs(nouns: Any) -> None:
     replay.add_argument("--workers", type=positive, metavar="N", help=WORKERS)
     replay.add_argument(
         "--approver-keys", metavar="DIR", help="default: DATA-approvers, beside DATA"
+    )
+
+
+def _add_witness(nouns: Any) -> None:
+    verbs = _group(nouns, "witness", "cosign other people's logs, and be cosigned")
+
+    def add(verb: str, name: str, help_text: str) -> argparse.ArgumentParser:
+        parser = _add(verbs, verb, "witness", name, help_text)
+        # Neither Django nor an engine: a witness is a small thing.
+        parser.set_defaults(bare=True)
+        return parser
+
+    serve = add("serve", "serve", "serve nothing but the witness")
+    serve.add_argument("--bind", metavar="HOST:PORT", help="where to listen")
+    serve.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="cosign this log, too; again for more",
+    )
+    trust = add("trust", "trust", "cosign a log; prints what its operator must paste")
+    trust.add_argument("vkey", metavar="VKEY", help="of the log: its spine/log.vkey")
+    forget = add("forget", "forget", "cosign a log no more")
+    forget.add_argument("origin", metavar="ORIGIN", help="the log's, as listed")
+    add("list", "list_", "list whom we cosign, who cosigns us, and any fork")
+    key = add("key", "key", "print our key as a witness")
+    key.add_argument(
+        "--new",
+        action="store_true",
+        help="destroy it and make another: after a loss, a leak or a change of host",
+    )
+    ask = add("add", "add", "have our spine cosigned by this witness")
+    ask.add_argument("vkey", metavar="VKEY", help="the witness's, from its operator")
+    ask.add_argument("url", metavar="URL", help="where it is asked, from its operator")
+    remove = add("remove", "remove", "ask a witness no more")
+    remove.add_argument("name", metavar="NAME", help="the witness's, as listed")
+    quorum = add("quorum", "quorum", "say how many of our witnesses must have cosigned")
+    quorum.add_argument(
+        "needed", metavar="N|majority|none", help="without the command: majority"
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from undersigned_verify.errors import Unreadable
 
-from undersigned.cli.context import Context
 from undersigned.kernel.errors import (
     Conflict,
     NotAllowed,
@@ -18,6 +18,11 @@ from undersigned.kernel.errors import (
     Unavailable,
     UndersignedError,
 )
+
+if TYPE_CHECKING:
+    # Loads Django's HTTP side, which a stand-alone witness does without.
+    from undersigned.cli.bare import BareContext
+    from undersigned.cli.context import Context
 
 EXIT_CODES: dict[type[UndersignedError], int] = {
     Refused: 3,
@@ -30,7 +35,7 @@ STORAGE_FAILED = 8
 UNREADABLE = 2
 
 
-def run_command(arguments: argparse.Namespace, context: Context) -> int:
+def run_command(arguments: argparse.Namespace, context: Context | BareContext) -> int:
     """Run the command that the parser chose; return its exit code."""
     try:
         code = arguments.run(arguments, context)

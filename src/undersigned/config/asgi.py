@@ -12,6 +12,7 @@ from undersigned.config.engine import Engine
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.files import Files
 from undersigned.web.hot.wire import ASGIApp
+from undersigned.web.hot.witness import WitnessPath
 
 # Pages are read by two threads; signing never waits for them.
 PAGE_THREADS = 2
@@ -27,4 +28,7 @@ def make_app(engine: Engine) -> HotApp:
         services=engine.services,
         files=Files(public=engine.environment.public, static=[STATIC]),
         behind=cast("ASGIApp", behind),
+        witness=WitnessPath(
+            witness=engine.witnessing.witness, clock=engine.services.clock
+        ),
     )

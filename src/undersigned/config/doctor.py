@@ -14,7 +14,12 @@ from undersigned.campaigns.queries import list_all_campaigns
 from undersigned.cli.context import Finding
 from undersigned.config.database_doctor import examine_database
 from undersigned.config.env import Environment
+from undersigned.kernel.clock import SystemClock
+from undersigned.kernel.errors import StorageFailed
 from undersigned.kernel.keystore import list_raw_secrets
+from undersigned.witness.data import EvidenceKind
+from undersigned.witness.policy import read_witness_list
+from undersigned.witness.store import WitnessStore
 
 _LOCAL = ("localhost", "127.0.0.1", "::1", "")
 LEAST_FREE_BYTES = 1 << 30
@@ -31,6 +36,7 @@ def examine(environment: Environment) -> list[Finding]:
         *_examine_mail(environment),
         *_examine_machine(environment),
         *examine_database(environment),
+        *_examine_witness(environment),
         *_examine_campaigns(environment),
     ]
 
@@ -199,6 +205,75 @@ def _examine_machine(environment: Environment) -> Iterator[Finding]:
     if not environment.abuse_contact:
         yield Finding(
             "warning", "no-abuse-contact", "UNDERSIGNED_ABUSE_CONTACT is not set"
+        )
+
+
+def _examine_witness(environment: Environment) -> Iterator[Finding]:
+    store = WitnessStore(environment.data)
+    try:
+        yield from _examine_cosigned(store)
+        yield from _examine_our_witnesses(environment)
+    except StorageFailed as error:
+        yield Finding("danger", "witness-damaged", str(error))
+    finally:
+        store.close()
+
+
+def _examine_cosigned(store: WitnessStore) -> Iterator[Finding]:
+    trouble = store.find_trouble()
+    if trouble is not None:
+        yield Finding("danger", "witness-state-lost", f"nothing is cosigned: {trouble}")
+    evidence = store.list_evidence()
+    for level, kind, what in (
+        ("danger", EvidenceKind.FORK, "have signed two states of one size"),
+        ("warning", EvidenceKind.UNPROVEN, "have signed states without good proofs"),
+    ):
+        names = sorted({one.origin for one in evidence if one.kind is kind})
+        if names:
+            yield Finding(
+                level,
+                f"witness-{kind}",
+                f"logs that we cosign {what}: {', '.join(names)}. Both checkpoints are "
+                "in `undersigned witness list`: tell their operators, and others",
+            )
+    logs = store.list_logs()
+    names = [log.origin for log in logs if log.claimed > log.size]
+    if names:
+        yield Finding(
+            "warning",
+            "witness-claimed",
+            f"we do not remember cosigning what {', '.join(names)} say that we have: "
+            "they err, or our state was put back from a copy. Then make a new key: "
+            "`undersigned witness key --new`",
+        )
+    latest = SystemClock().now().timestamp() + 3600
+    if any(log.time > latest for log in logs):
+        yield Finding(
+            "warning",
+            "witness-clock",
+            "our cosignatures bear a time to come, and will until it is reached: this "
+            "machine's clock was wrong, or is",
+        )
+
+
+def _examine_our_witnesses(environment: Environment) -> Iterator[Finding]:
+    found = read_witness_list(environment.data)
+    if not found.witnesses and environment.mode == "production":
+        yield Finding(
+            "note",
+            "no-witnesses",
+            "nobody cosigns our spine: this instance could show two people two "
+            "histories. See docs/operate/witnesses.md",
+        )
+    elif found.witnesses and not found.needed:
+        yield Finding(
+            "note", "no-quorum", "the policy names witnesses and asks for none of them"
+        )
+    elif found.witnesses:
+        yield Finding(
+            "ok",
+            "witnessed",
+            f"{found.needed} of {len(found.witnesses)} witnesses must have cosigned",
         )
 
 

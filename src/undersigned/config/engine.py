@@ -31,6 +31,7 @@ from undersigned.campaigns.queries import (
 from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
+from undersigned.config.witnessing import make_witnessing, open_keystore
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import count_issued, load_version
 from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
@@ -39,7 +40,7 @@ from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
-from undersigned.kernel.keystore import KeysLocked, Keystore
+from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import (
@@ -60,6 +61,7 @@ from undersigned.signatures.operations.shown import keep_shown_records
 from undersigned.signatures.operations.withdraw import erase_shown_records
 from undersigned.web.mail.confirmation import make_renderer
 from undersigned.web.shared.services import InstanceFacts, Services
+from undersigned.witness.witnessing import Witnessing
 
 log = logging.getLogger("undersigned.engine")
 
@@ -96,6 +98,7 @@ class Engine:
     environment: Environment
     services: Services
     keystore: Keystore | None
+    witnessing: Witnessing
     failures: list[BaseException] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     # The minute in which issuance files were last left without order.
@@ -174,15 +177,6 @@ def make_facts(environment: Environment) -> InstanceFacts:
     )
 
 
-def open_keystore(environment: Environment) -> Keystore | None:
-    """Return the secrets, or None when they are sealed and do not open."""
-    try:
-        return Keystore(environment.data / "secrets", passphrase=environment.passphrase)
-    except KeysLocked as error:
-        log.error("secrets stay locked (%s): intake is closed, reads go on", error)
-        return None
-
-
 @contextmanager
 def open_engine(
     environment: Environment,
@@ -201,6 +195,7 @@ def open_engine(
         services = engine.services
         # Each part that was started is stopped, in reverse, whatever becomes of others.
         stack.callback(connection.close)
+        stack.callback(engine.witnessing.stop)
         stack.callback(services.ledger.stop)
         services.ledger.start()
         stack.callback(services.issuer.stop)
@@ -274,6 +269,7 @@ def _make_engine(
         environment=environment,
         services=services,
         keystore=keystore,
+        witnessing=make_witnessing(environment, keystore),
         failures=failures,
     )
 

@@ -41,9 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingNotValid as error:
         print(f"undersigned: {error}", file=sys.stderr)
         return 2
+    from undersigned.cli.run import STORAGE_FAILED, run_command
+
+    if getattr(arguments, "bare", False):
+        from undersigned.config.witnessing import make_bare_context
+
+        return run_command(arguments, make_bare_context(environment))
     from django.db import DatabaseError
 
-    from undersigned.cli.run import STORAGE_FAILED, run_command
     from undersigned.config.context import make_context
     from undersigned.config.database import describe_database
 

@@ -2,108 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
-import resource
-import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Callable
 
 import uvicorn
-from typing_extensions import override
 
 from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
 from undersigned.config.engine import Engine
-from undersigned.kernel.errors import Unavailable
-from undersigned.web.hot.protocol import close_late, make_protocol
+from undersigned.config.listening import (
+    BACKLOG,
+    FILES_KEPT,
+    Server,
+    bind,
+    keep_memory_in,
+    raise_file_limit,
+)
+from undersigned.web.hot.protocol import make_protocol
 
 log = logging.getLogger("undersigned.server")
-
-
-BACKLOG = 2048
-
-
-class AddressTaken(Unavailable):
-    """Somebody listens on that address already."""
-
-    code: ClassVar[str] = "address-taken"
-
-
-# Files that stay free for storage, pages and the control socket.
-FILES_KEPT = 256
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which ends by returning and hangs up on the late.
-
-    uvicorn raises the signal it got again once it has stopped: the process would die
-    before the engine empties its journals and rebuilds the issuance files.
-    """
-
-    @override
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; every few seconds look for requests that never end."""
-        if counter % 50 == 0:
-            now = asyncio.get_running_loop().time()
-            close_late(self.server_state.connections, now=now)
-        return await super().on_tick(counter)
-
-    @contextlib.contextmanager
-    @override
-    def capture_signals(self) -> Iterator[None]:
-        """Stop serving at the first signal; force it at the second."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    server = socket.socket(family, socket.SOCK_STREAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind((host, port))
-        # Whoever is told the address may come at once: they wait in the queue.
-        server.listen(BACKLOG)
-    except OSError as error:
-        server.close()
-        raise AddressTaken(address=f"{host}:{port}", problem=str(error)) from error
-    return server
-
-
-def raise_file_limit() -> int:
-    """Take as many open files as the system allows; return how many that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return soft
-
-
-def keep_memory_in() -> None:
-    """Let no crash write memory to disk: addresses are in it, and keys.
-
-    No core file, and no other process of this user may read this one's memory.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):
-        # PR_SET_DUMPABLE; Linux only, elsewhere the limit must do.
-        ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0)
 
 
 def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
@@ -114,7 +34,7 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     environment = engine.environment
     keep_memory_in()
     max_connections = max(64, raise_file_limit() - FILES_KEPT)
-    listener = _bind(environment.bind_host, environment.bind_port)
+    listener = bind(environment.bind_host, environment.bind_port)
     front = make_app(engine)
     config = uvicorn.Config(
         front,
@@ -142,8 +62,9 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
             # and again while signatures come.
             gc.collect()
             gc.freeze()
-            _Server(config).run(sockets=[listener])
+            Server(config).run(sockets=[listener])
         finally:
             control.stop()
+            front.stop()
     if engine.failures:
         print(f"stopped after a failure: {engine.failures[0]}", file=sys.stderr)

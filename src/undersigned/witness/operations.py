@@ -95,8 +95,8 @@ def parse_log_key(vkey: str) -> VerifierKey:
         if len(vkey) > MAX_VKEY:
             raise Fault("vkey-form", "The key is too long.")
         return VerifierKey.parse(vkey)
-    except Fault as fault:
-        raise VKeyNotValid(problem=fault.detail) from None
+    except Fault:
+        raise VKeyNotValid(problem="not a log's NAME+HASH+KEY") from None
 
 
 def get_witness_key(*, witness: Witness) -> str:

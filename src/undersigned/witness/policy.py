@@ -120,8 +120,8 @@ def add_witness(*, folder: Path, host: str, vkey: str, url: str) -> WitnessList:
         key = parse_witness_key(vkey)
         if key.name in (GROUP, "none"):
             raise Fault("vkey-form", "That name means something else in a policy.")
-    except Fault as fault:
-        raise VKeyNotValid(problem=fault.detail) from None
+    except Fault:
+        raise VKeyNotValid(problem="not a witness's NAME+HASH+KEY") from None
     if key.name == f"{host}/witness":
         raise OwnLog(name=key.name)
     added = OurWitness(key, parse_url(url))

@@ -33,6 +33,17 @@ OPERATORS_ONLY = {
     "rolled-back",
     "series-not-valid",
     "writer-busy",
+    # Of witnessing; the first is told to logs as a size (tests/hot/test_witness.py).
+    "cosigned-otherwise",
+    "log-key-differs",
+    "own-log",
+    "quorum-not-possible",
+    "too-many-logs",
+    "too-many-witnesses",
+    "vkey-not-valid",
+    "witness-listed",
+    "witness-not-listed",
+    "witness-url-not-valid",
 }
 
 

@@ -17,6 +17,7 @@ from undersigned.web.hot.wire import (
     answer,
     receive_whole,
 )
+from undersigned.web.hot.witness import WITNESS_PATH, WitnessPath
 from undersigned.web.shared.problem import as_anticipated, problem
 from undersigned.web.shared.services import Services
 
@@ -26,6 +27,7 @@ _BODILESS = ("GET", "HEAD", "OPTIONS")
 class HotApp:
     """Raw ASGI in front of ``behind`` (Django).
 
+    ``witness``: what cosigns other people's logs; it refuses all that are not trusted.
     ``prefix_static``: where the site's own files are asked for, ``static/``.
     """
 
@@ -35,13 +37,20 @@ class HotApp:
         services: Services,
         files: Files,
         behind: ASGIApp,
+        witness: WitnessPath | None = None,
         prefix_static: str = "static/",
     ) -> None:
         self.services = services
         self._files = files
         self._behind = behind
+        self._witness = witness
         self._prefix_static = prefix_static
         self.signing = SigningPaths(services)
+
+    def stop(self) -> None:
+        """End what has a thread of its own."""
+        if self._witness is not None:
+            self._witness.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -54,6 +63,9 @@ class HotApp:
                 taken = await self._handle_campaign(path, scope, receive, send)
             elif path.startswith(("spine/", "policy.txt")) and is_log_file(path):
                 await self._files.send_log_file(scope, send, path)
+                taken = True
+            elif path == WITNESS_PATH and self._witness is not None:
+                await self._witness.handle(scope, receive, send)
                 taken = True
             elif path.startswith(self._prefix_static):
                 name = path[len(self._prefix_static) :]

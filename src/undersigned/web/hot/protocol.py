@@ -10,20 +10,17 @@ is worth its lines: docs/adr/0013.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import (
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from undersigned.signatures.book import BookEntry
 from undersigned.web.hot.app import HotApp
+from undersigned.web.hot.limits import LimitedProtocol
 from undersigned.web.hot.sign import (
     ISSUE_LIMIT_BYTES,
     ISSUE_MEDIA,
@@ -39,12 +36,6 @@ from undersigned.web.hot.wire import SAFE, SAME_ORIGIN, Headers
 from undersigned.web.shared.problem import as_anticipated, problem
 
 _logger = logging.getLogger("undersigned.server")
-
-# Browsers send a few kilobytes in some twenty lines; a ticket adds a few hundred bytes.
-HEAD_LIMIT_BYTES = 32_768
-HEAD_LIMIT_LINES = 100
-# A little longer than forms are awaited (wire.PAGE_BODY_SECONDS), which are told why.
-ARRIVAL_SECONDS = 75.0
 
 RequestHeaders = list[tuple[bytes, bytes]]
 Start = Callable[[SigningPaths, BookEntry, RequestHeaders, bytes, Done], None]
@@ -160,89 +151,20 @@ class _Direct:
         self._protocol.on_response_complete()
 
 
-class HeadTooLarge(Exception):
-    """More header bytes or lines than any client of ours sends."""
-
-
-class SigningProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol over httptools, with the short way in it.
-
-    And with the limits that neither has: of connections, of a request's head, and of
-    the time that a request may take to arrive.
-    """
+class SigningProtocol(LimitedProtocol):
+    """The limited protocol, with the short way in it."""
 
     # Set by make_protocol: uvicorn makes an instance for each connection.
     front: HotApp
-    max_connections: int
-
-    # When the present request began to arrive; None while none is under way.
-    arriving_since: float | None = None
-    _is_taken = False
-    # Whether what comes next belongs to a head; its bytes and lines so far.
-    _awaits_head = True
-    _head_bytes = 0
-    _head_lines = 0
-    # Heads and whole requests so far.
-    _steps = 0
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Take a connection, or hang up at once where there are too many.
-
-        Files are opened by the same process: without some left, storage would fail.
-        """
-        if len(self.connections) >= self.max_connections:
-            transport.abort()
-            return
-        self._is_taken = True
-        super().connection_made(transport)
-        self.arriving_since = self.loop.time()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection, if it was taken."""
-        if self._is_taken:
-            super().connection_lost(exc)
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        """Read; refuse a head that does not end."""
-        if not self._is_taken:
-            return
-        steps = self._steps
-        super().data_received(data)
-        if self._steps != steps:
-            self._head_bytes = 0
-        elif self._awaits_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
-                self.send_400_response("The head of this request is too large.")
-
-    @override
-    def on_message_begin(self) -> None:
-        """Begin to count."""
-        super().on_message_begin()
-        self._head_lines = 0
-        if self.arriving_since is None:
-            self.arriving_since = self.loop.time()
-
-    @override
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a line of head or trailer; httptools makes a 400 of the error."""
-        self._head_lines += 1
-        if self._head_lines > HEAD_LIMIT_LINES:
-            raise HeadTooLarge
-        super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
         """Take the short way if everything about the request is plain."""
-        self._steps += 1
-        self._awaits_head = False
         direct = self._find_direct()
         if direct is None:
             super().on_headers_complete()
         else:
+            self.note_head()
             self.cycle = cast("RequestResponseCycle", direct)
 
     def _find_direct(self) -> _Direct | None:
@@ -280,11 +202,9 @@ class SigningProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         """Begin with a request of the short way."""
-        self._steps += 1
-        self._awaits_head = True
-        self.arriving_since = None
         cycle: Any = self.cycle
         if isinstance(cycle, _Direct):
+            self.note_message()
             cycle.run(self.front.signing)
         else:
             super().on_message_complete()
@@ -318,18 +238,3 @@ def make_protocol(
         "type[SigningProtocol]",
         type("SigningProtocolOfOne", (SigningProtocol,), members),
     )
-
-
-def close_late(connections: Iterable[object], *, now: float) -> None:
-    """Hang up on requests that have been arriving for too long.
-
-    ``now``: of the event loop's clock. Called every few seconds: one look at all of
-    them costs less than a timer for each.
-    """
-    for connection in list(connections):
-        if (
-            isinstance(connection, SigningProtocol)
-            and connection.arriving_since is not None
-            and now - connection.arriving_since > ARRIVAL_SECONDS
-        ):
-            connection.transport.close()

@@ -394,6 +394,43 @@ _say(
         " read and checked."
     ),
 )
+_say(
+    "log-not-trusted",
+    404,
+    noop("This witness does not know that log"),
+    noop("Its operator has to trust the log’s key first."),
+)
+_say(
+    "log-signature-missing",
+    403,
+    noop("The log’s signature is missing or wrong"),
+    noop("The checkpoint bears no valid signature of the key that is trusted here."),
+)
+_say(
+    "witness-request-malformed",
+    400,
+    noop("This is not a request for a cosignature"),
+    noop("It does not have the form of the witness protocol. Nothing was cosigned."),
+)
+_say(
+    "consistency-not-proven",
+    422,
+    noop("The proof does not verify"),
+    noop("It does not lead from the checkpoint cosigned last to this one."),
+)
+_say(
+    "witness-busy",
+    503,
+    noop("The witness has too much to do"),
+    noop("Ask again in a moment. Nothing was cosigned."),
+)
+for _code in ("witness-state-lost", "witness-stopped"):
+    _say(
+        _code,
+        503,
+        noop("This witness does not cosign at the moment"),
+        noop("Its operator has to look at it first. Nothing was cosigned."),
+    )
 for _code in ("issuer-key-weak", "key-missing", "key-not-announced", "keys-locked"):
     CODES[_code] = CODES["intake-closed"]
 

@@ -1,0 +1,26 @@
+"""What a command is given that needs neither Django nor an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from undersigned.witness.witnessing import Witnessing
+
+
+class BareFacts(Protocol):
+    """The settings such a command may read (``config.env.Environment``)."""
+
+    @property
+    def data(self) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BareContext:
+    """Environment and constructors."""
+
+    environment: BareFacts
+    make_witnessing: Callable[[], Witnessing]
+    serve_witness: Callable[[Witnessing, Callable[[str, int], None]], None]
