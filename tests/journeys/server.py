@@ -44,6 +44,7 @@ def main() -> None:
         for line in sys.stdin:
             clock.offset += timedelta(seconds=int(line.split()[1]))
             engine.tick(clock.now())
+            engine.show_changes()
             print("done", flush=True)
         os._exit(0)
 

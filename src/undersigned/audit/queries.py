@@ -31,3 +31,9 @@ def find_broken_entry() -> int | None:
 def count_entries() -> int:
     """Return the length of the trail."""
     return AuditEntry.objects.count()
+
+
+def get_newest_number() -> int:
+    """Return the number of the newest entry, 0 before the first: it only rises."""
+    newest = AuditEntry.objects.order_by("-number").values_list("number", flat=True)
+    return newest.first() or 0

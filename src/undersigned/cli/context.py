@@ -65,6 +65,10 @@ class RunningEngine(Protocol):
         """Take one campaign's closing as far as its clocks allow."""
         ...
 
+    def show_changes(self) -> None:
+        """Let the public pages show now what a command has changed."""
+        ...
+
     def settle_issuance(self, origin: str, at: datetime) -> None:
         """Leave no order of requests in the issuance file."""
         ...

@@ -71,6 +71,8 @@ class _Handler(socketserver.StreamRequestHandler):
             steps = JOBS[found["job"]](server.engine, found["values"])
             with contextlib.closing(steps):
                 result = _drive(steps, lambda values: self._send({"progress": values}))
+            # Whoever reads the answer and looks at a page shall find it there.
+            server.engine.show_changes()
             self._send({"result": result})
         except BrokenPipeError:
             # The caller hung up: the job was closed where it stood.

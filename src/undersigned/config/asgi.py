@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 from django.core.wsgi import get_wsgi_application
 
 from undersigned.config.engine import Engine
+from undersigned.config.rendering import STATIC
 from undersigned.web.hot.app import HotApp
+from undersigned.web.hot.file_cache import FileCache
 from undersigned.web.hot.files import Files
+from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.wire import ASGIApp
 from undersigned.web.hot.witness import WitnessPath
 
 # Pages are read by two threads; signing never waits for them.
 PAGE_THREADS = 2
-STATIC = Path(__file__).resolve().parent.parent / "web" / "static"
 
 
 def make_app(engine: Engine) -> HotApp:
@@ -24,9 +25,11 @@ def make_app(engine: Engine) -> HotApp:
     # a2wsgi types the same callables more narrowly than Django and we do.
     pages = cast("Any", get_wsgi_application())
     behind = WSGIMiddleware(pages, workers=PAGE_THREADS)
+    cache = FileCache()
     return HotApp(
         services=engine.services,
-        files=Files(public=engine.environment.public, static=[STATIC]),
+        files=Files(public=engine.environment.public, static=[STATIC], cache=cache),
+        pages=Pages(renderer=engine.renderer, store=engine.pages, cache=cache),
         behind=cast("ASGIApp", behind),
         witness=WitnessPath(
             witness=engine.witnessing.witness, clock=engine.services.clock

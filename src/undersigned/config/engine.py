@@ -31,6 +31,7 @@ from undersigned.campaigns.queries import (
 from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
+from undersigned.config.rendering import make_renderer as make_page_renderer
 from undersigned.config.witnessing import make_witnessing, open_keystore
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import count_issued, load_version
@@ -60,6 +61,8 @@ from undersigned.signatures.operations.close import (
 from undersigned.signatures.operations.shown import keep_shown_records
 from undersigned.signatures.operations.withdraw import erase_shown_records
 from undersigned.web.mail.confirmation import make_renderer
+from undersigned.web.rendered.renderer import Renderer
+from undersigned.web.rendered.store import FolderStore
 from undersigned.web.shared.services import InstanceFacts, Services
 from undersigned.witness.witnessing import Witnessing
 
@@ -99,6 +102,9 @@ class Engine:
     services: Services
     keystore: Keystore | None
     witnessing: Witnessing
+    # Rendered pages, and what makes them; its thread runs where a server does.
+    pages: FolderStore
+    renderer: Renderer
     failures: list[BaseException] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     # The minute in which issuance files were last left without order.
@@ -121,7 +127,9 @@ class Engine:
             for origin in ticked:
                 self.settle_issuance(origin, at)
             if ticked:
-                blur_times(self.environment.data, leave=self.environment.public.name)
+                public = {self.environment.public.name, self.pages.root.name}
+                blur_times(self.environment.data, leave=public)
+                self.pages.blur()
             minute = round_down(at, seconds=60)
             if minute != self.settled_at:
                 self.settled_at = minute
@@ -154,6 +162,11 @@ class Engine:
                     closing=closing,
                     at=at,
                 )
+
+    def show_changes(self) -> None:
+        """Let the public pages show now what a command has changed."""
+        if self.renderer.is_running:
+            self.renderer.try_to_catch_up()
 
     def settle_issuance(self, origin: str, at: datetime) -> None:
         """Leave no order of requests in the issuance file, and no time but a tick's."""
@@ -231,14 +244,22 @@ def _make_engine(
     def on_mail_failure(error: MailNotSent) -> None:
         log.warning("a confirmation mail was not sent: %s", error)
 
+    def on_shown(records: list[ShownRecord]) -> None:
+        _keep_shown(records)
+        renderer.note_shown()
+
+    def on_erased(nonces: list[bytes]) -> None:
+        _erase_shown(nonces)
+        renderer.erase_shown()
+
     keystore = open_keystore(environment)
     ledger = Ledger(
         host=environment.host,
         folder=environment.data,
         public=environment.public,
         keystore=keystore,
-        on_shown=_keep_shown,
-        on_erased=_erase_shown,
+        on_shown=on_shown,
+        on_erased=on_erased,
         on_failure=on_failure,
         at_step=at_step,
     )
@@ -265,11 +286,16 @@ def _make_engine(
         settings=facts,
         book=SigningBook(ledger, switches),
     )
+    pages = FolderStore(environment.data / "pages")
+    renderer = make_page_renderer(services, pages)
+    services.book.on_shown_changed = renderer.erase_shown
     return Engine(
         environment=environment,
         services=services,
         keystore=keystore,
         witnessing=make_witnessing(environment, keystore),
+        pages=pages,
+        renderer=renderer,
         failures=failures,
     )
 

@@ -55,6 +55,8 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     with contextlib.closing(listener):
         control = ControlServer(environment.data / "control.sock", engine)
         control.start()
+        engine.pages.clean()
+        engine.renderer.start()
         try:
             host, port = listener.getsockname()[:2]
             announce(host, port)
@@ -64,6 +66,7 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
             gc.freeze()
             Server(config).run(sockets=[listener])
         finally:
+            engine.renderer.stop()
             control.stop()
             front.stop()
     if engine.failures:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from undersigned.kernel.errors import StorageFailed
@@ -53,17 +55,35 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     fsync_directory(path.parent)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def stamp_of(data: bytes) -> int:
+    """Return a time of change made of the content, in nanoseconds since 1970.
+
+    Some 61 bits: 31 of whole seconds, which every file system can keep, and the rest.
+    A web server that builds its ETag from time and size, in seconds, then has one that
+    changes with the bytes, however soon after one another two versions come, and is the
+    same again after a re-export.
+    """
+    digest = hashlib.sha256(data).digest()
+    seconds = int.from_bytes(digest[:4]) >> 1
+    return seconds * 1_000_000_000 + int.from_bytes(digest[4:8]) % 1_000_000_000
+
+
+def write_atomic(
+    path: Path, data: bytes, *, mode: int = 0o644, stamped: bool = False
+) -> None:
     """Replace ``path`` by ``data`` in one step, without waiting for the disk.
 
-    For files that are re-exported from the database after a crash. Raises
-    StorageFailed.
+    For files that are re-exported from the database after a crash. ``stamped``: its
+    time of change is ``stamp_of`` its content. Raises StorageFailed.
     """
     aside = path.with_name(f".{path.name}.new")
     try:
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             _write_all(handle, data)
+            if stamped:
+                stamp = stamp_of(data)
+                os.utime(handle, ns=(stamp, stamp))
         finally:
             os.close(handle)
         os.replace(aside, path)
@@ -104,16 +124,16 @@ def destroy_file(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def blur_times(folder: Path, *, leave: str) -> None:
+def blur_times(folder: Path, *, leave: Collection[str]) -> None:
     """Give everything below ``folder`` this moment as its time of change.
 
     The file system notes by itself when a file or folder was last written: the last
     request's very instant. Setting a file's times is a change of its own, so that the
-    instant is gone from all of them. ``leave``: a folder in it that is public.
+    instant is gone from all of them. ``leave``: folders in it that are public.
     """
     for place, folders, files in os.walk(folder):
-        if Path(place) == folder and leave in folders:
-            folders.remove(leave)
+        if Path(place) == folder:
+            folders[:] = [name for name in folders if name not in leave]
         for name in (".", *files):
             # Moved or removed meanwhile, by the thread that it belongs to; or somebody
             # else's, put there by hand.

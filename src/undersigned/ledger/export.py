@@ -127,8 +127,10 @@ def write_checkpoint(log: OpenLog, *, size: int, note: bytes) -> None:
     """Write the kept checkpoint, then the newest one, then the count."""
     # Durable before the newest checkpoint names it: it is kept for ever.
     write_durable(log.folder / "checkpoints" / str(size), note, mode=0o644)
-    write_atomic(log.folder / "checkpoint", note)
-    write_atomic(log.folder / "count.json", log.state.count_json(log.root))
+    # Stamped, so that a web server's own ETag tells two versions of a second apart.
+    write_atomic(log.folder / "checkpoint", note, stamped=True)
+    count = log.state.count_json(log.root)
+    write_atomic(log.folder / "count.json", count, stamped=True)
 
 
 def append_growth(log: OpenLog, *, size: int, net: int, at: int) -> None:

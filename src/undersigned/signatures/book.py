@@ -6,6 +6,7 @@ hot path reads it in the event loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from undersigned_verify import token
@@ -45,6 +46,9 @@ class SigningBook:
         self.ledger = ledger
         self.switches = switches
         self.entries: dict[str, BookEntry] = {}
+        # Called when something shown beside signatures was erased, after that is
+        # durable: no copy of it that is kept elsewhere may outlive the call.
+        self.on_shown_changed: Callable[[], None] = lambda: None
 
     def add(self, campaign: Campaign) -> BookEntry:
         """Enter an opened campaign; called at start and when one opens."""

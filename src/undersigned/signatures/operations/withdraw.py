@@ -61,7 +61,7 @@ def withdraw_signature(
 ) -> None:
     """Withdraw and erase what was shown. Raises WithdrawalNotAllowed, StoreStopped."""
     start_withdraw(book=book, book_entry=book_entry, nonce=nonce, w=w).result()
-    _erase_now(nonce)
+    _erase_now(book, nonce)
 
 
 def erase_shown(
@@ -78,17 +78,19 @@ def erase_shown(
         ).result()
     except WithdrawalNotAllowed:
         raise NotTheSigner() from None
-    _erase_now(nonce)
+    _erase_now(book, nonce)
 
 
-def _erase_now(nonce: bytes) -> None:
+def _erase_now(book: SigningBook, nonce: bytes) -> None:
     try:
-        erase_shown_records([nonce])
+        if not erase_shown_records([nonce]):
+            return
     except DatabaseError as error:
         # Its text may quote the row.
         _logger.error(
             "a shown record is erased at the next tick only: %s", type(error).__name__
         )
+    book.on_shown_changed()
 
 
 def erase_shown_records(nonces: list[bytes]) -> int:
@@ -127,7 +129,9 @@ def erase_shown_by_operator(
     waited = start_erasure(
         ledger=book.ledger, origin=origin, nonce=nonce, w=None
     ).result()
-    if not erase_shown_records([nonce]) and not waited:
+    erased = erase_shown_records([nonce])
+    book.on_shown_changed()
+    if not erased and not waited:
         raise NothingShown()
     record_act(actor=actor, kind="ShownErased", data={"nonce": nonce.hex()}, at=at)
 

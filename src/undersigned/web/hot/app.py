@@ -5,6 +5,7 @@ from __future__ import annotations
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
 from undersigned.web.hot.files import Files, is_log_file
+from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.sign import SigningPaths
 from undersigned.web.hot.wire import (
     ASGIApp,
@@ -28,7 +29,8 @@ class HotApp:
     """Raw ASGI in front of ``behind`` (Django).
 
     ``witness``: what cosigns other people's logs; it refuses all that are not trusted.
-    ``prefix_static``: where the site's own files are asked for, ``static/``.
+    ``pages``: rendered pages, where they are kept. ``prefix_static``: where the site's
+    own files are asked for, ``static/``.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class HotApp:
         files: Files,
         behind: ASGIApp,
         witness: WitnessPath | None = None,
+        pages: Pages | None = None,
         prefix_static: str = "static/",
     ) -> None:
         self.services = services
         self._files = files
+        self._pages = pages
         self._behind = behind
         self._witness = witness
         self._prefix_static = prefix_static
@@ -72,7 +76,7 @@ class HotApp:
                 await self._files.send_static(scope, send, name)
                 taken = True
             else:
-                taken = False
+                taken = self._pages is not None and await self._pages.send(scope, send)
             if not taken and scope["method"] not in _BODILESS:
                 receive = await receive_whole(scope, receive)
         except (UndersignedError, StorageFailed) as found:

@@ -8,10 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from undersigned.eligibility.queries import list_mailbox
+from undersigned.web.shared.headers import STANDING
 from undersigned.web.shared.page import render_page
 from undersigned.web.shared.services import find_mode, services
-
-_MAX_AGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def _page(request: HttpRequest, name: str) -> HttpResponse:
         "facts": facts,
         "contact": Contact.parse(facts.abuse_contact),
     }
-    return render_page(request, f"public/about/{name}.html", context, max_age=_MAX_AGE)
+    return render_page(request, f"public/about/{name}.html", context, cache=STANDING)
 
 
 @require_safe

@@ -11,13 +11,11 @@ from undersigned.campaigns.queries import get_campaign, list_campaigns
 from undersigned.kernel.ids import CampaignId
 from undersigned.signatures import queries
 from undersigned.web.public import campaign_page, words
+from undersigned.web.shared.headers import ERASABLE, READING
 from undersigned.web.shared.page import render_page
 from undersigned.web.shared.pagination import LIMIT, Cursor, next_link
 from undersigned.web.shared.services import services
 
-# Seconds for which anyone may keep a reading page: less than the shortest interval of
-# publication, so a count is never older than one publication.
-_MAX_AGE = 15
 _MOST_REMOVALS = 500
 
 
@@ -44,7 +42,7 @@ def list_all(request: HttpRequest) -> HttpResponse:
         "open": [row for row in rows if row.is_open],
         "closed": [row for row in rows if not row.is_open],
     }
-    return render_page(request, "public/campaigns/list.html", context, max_age=_MAX_AGE)
+    return render_page(request, "public/campaigns/list.html", context, cache=READING)
 
 
 @require_safe
@@ -55,7 +53,7 @@ def show(request: HttpRequest, campaign_id: str) -> HttpResponse:
         services(request), campaign, language=language()
     )
     return render_page(
-        request, "public/campaigns/campaign.html", context, max_age=_MAX_AGE
+        request, "public/campaigns/campaign.html", context, cache=READING
     )
 
 
@@ -68,9 +66,7 @@ def show_growth(request: HttpRequest, campaign_id: str) -> HttpResponse:
         **campaign_page.make_frame(campaign, language=language()),
         **campaign_page.make_growth(here, campaign, removals, language()),
     }
-    return render_page(
-        request, "public/campaigns/growth.html", context, max_age=_MAX_AGE
-    )
+    return render_page(request, "public/campaigns/growth.html", context, cache=READING)
 
 
 @require_safe
@@ -84,7 +80,7 @@ def show_removals(request: HttpRequest, campaign_id: str) -> HttpResponse:
         "left": max(0, len(found) - _MOST_REMOVALS),
     }
     return render_page(
-        request, "public/campaigns/removals.html", context, max_age=_MAX_AGE
+        request, "public/campaigns/removals.html", context, cache=READING
     )
 
 
@@ -115,7 +111,7 @@ def show_names(request: HttpRequest, campaign_id: str) -> HttpResponse:
         ]
         context["next"] = next_link(found.next)
     response = render_page(
-        request, "public/campaigns/names.html", context, max_age=_MAX_AGE
+        request, "public/campaigns/names.html", context, cache=ERASABLE
     )
     response["X-Robots-Tag"] = "noindex"
     return response
@@ -137,6 +133,4 @@ def show_records(request: HttpRequest, campaign_id: str) -> HttpResponse:
             for record in found
         ],
     }
-    return render_page(
-        request, "public/campaigns/records.html", context, max_age=_MAX_AGE
-    )
+    return render_page(request, "public/campaigns/records.html", context, cache=READING)

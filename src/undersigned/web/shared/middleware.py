@@ -12,27 +12,10 @@ from django.http import HttpRequest, HttpResponse
 
 from undersigned.kernel.errors import NotAllowed
 from undersigned.web.shared.errors import error_page, status_page
+from undersigned.web.shared.headers import HEADERS
 from undersigned.web.shared.problem import as_anticipated
 
 Next = Callable[[HttpRequest], HttpResponse]
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-HEADERS: dict[str, str] = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": (
-        "camera=(), microphone=(), geolocation=(), browsing-topics=(), payment=()"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""On every answer, whoever makes it; the raw ASGI path sends the same ones."""
 
 _logger = logging.getLogger("undersigned.pages")
 

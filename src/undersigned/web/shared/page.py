@@ -9,7 +9,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.cache import patch_cache_control
 
 from undersigned.web.shared import locale
 from undersigned.web.shared.services import find_mode
@@ -57,12 +56,13 @@ def render_page(
     *,
     status: int = 200,
     start: str | None = None,
-    max_age: int = 0,
+    cache: str = "",
 ) -> HttpResponse:
     """Return the page.
 
-    ``start``: see ``list_alternates``. ``max_age``: seconds for which anybody may keep
-    the page; 0 forbids storing it at all, which is right for every step of a journey.
+    ``start``: see ``list_alternates``. ``cache``: the Cache-Control of a page that
+    anybody may keep (``shared.headers``); "" forbids storing it at all, which is right
+    for every step of a journey.
     """
     language = translation.get_language() or settings.LANGUAGE_CODE
     page = {
@@ -75,8 +75,10 @@ def render_page(
         "instance_mode": find_mode(request),
     }
     response = HttpResponse(render_to_string(template, page), status=status)
-    if max_age and request.method in ("GET", "HEAD"):
-        patch_cache_control(response, public=True, max_age=max_age)
+    if cache and request.method in ("GET", "HEAD"):
+        response["Cache-Control"] = cache
+        # As a file it is also sent compressed (web.rendered).
+        response["Vary"] = "Accept-Encoding"
     else:
         response["Cache-Control"] = "no-store"
     return response
