@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+from datetime import date
 
 import pytest
 
@@ -169,11 +171,40 @@ def test_a_slow_mode_does_not_tell_that_somebody_signed_just_now(
     assert "20 or more together; fewer only after a day" in brief
 
 
-def test_standard_mode_says_how_many_wait(
+def test_no_page_changes_before_the_next_checkpoint(
     instance: Instance, reader: Reader, campaign: Campaign
 ) -> None:
-    instance.sign(campaign)
-    assert "1 more waits to be published" in text_of(reader.opens("/en/c/soil/"))
+    paths = ["/en/", "/en/c/soil/", "/en/c/soil/growth/", "/en/c/soil/names/"]
+    before = [reader.opens(path).content for path in paths]
+    instance.sign(campaign, shown=show(name="Asha"))
+    assert [reader.opens(path).content for path in paths] == before
+    instance.publish(campaign)
+    assert all(
+        reader.opens(path).content != old
+        for path, old in zip(paths, before, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "mode, polls", [("standard", 1), ("careful", 1), ("danger", 0)]
+)
+def test_the_open_page_keeps_its_count_fresh_where_that_tells_nobody_anything(
+    instance: Instance, reader: Reader, mode: str, polls: int
+) -> None:
+    campaign = instance.create(
+        id="soil", mode=mode, classes=["invitation"], closes_on=date(2026, 12, 31)
+    )
+    instance.open(campaign, accept_unsealed_keys=True)
+    body = reader.opens("/en/c/soil/").content.decode()
+    assert body.count("/static/undersigned/count.js") == polls
+    assert body.count('data-poll="/c/soil/count.json"') == polls
+    # What a script may change stands in count.json under just that name.
+    count = json.loads((instance.data / "public/c/soil/count.json").read_bytes())
+    for name in re.findall(r'data-(?:count|taken)="([a-z_.]+)"', body):
+        found = count
+        for part in name.split("."):
+            found = found[part]
+        assert isinstance(found, int)
 
 
 def test_names_show_what_was_shown_and_nothing_unreleased(
@@ -201,10 +232,10 @@ def test_a_long_history_keeps_the_page_small(
         instance.publish(campaign)
     page = reader.opens("/en/c/soil/")
     body = page.content.decode()
-    # The page loads a style sheet and an icon, and no script.
-    assert "<script" not in body
+    # The page loads a style sheet, an icon and the script that renews the count.
+    assert body.count("<script") == 1
     assets = set(re.findall(r"/static/([\w./-]+)\?v=", body))
-    assert assets == {"look.css", "mark.svg"}
+    assert assets == {"look.css", "mark.svg", "undersigned/count.js"}
     sizes = [len(_static(name)) for name in assets]
     assert len(page.content) + sum(sizes) < BUDGET_BYTES
     table = body.split("<tbody>")[1].split("</tbody>")[0]
@@ -213,7 +244,7 @@ def test_a_long_history_keeps_the_page_small(
 
 
 def _static(name: str) -> bytes:
-    from undersigned.config.asgi import STATIC
+    from undersigned.config.rendering import STATIC
 
     return (STATIC / name).read_bytes()
 

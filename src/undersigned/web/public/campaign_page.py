@@ -74,6 +74,14 @@ def takes_withdrawals(campaign: Campaign) -> bool:
     return str(campaign.state) in ("open", "closing")
 
 
+def polls(campaign: Campaign) -> bool:
+    """Whether the open page asks for newer counts by itself.
+
+    Not in danger mode: who watches the line would see for how long it is read.
+    """
+    return str(campaign.mode) != "danger" and str(campaign.state) in ("open", "closing")
+
+
 def find_entry(services: Services, campaign: Campaign) -> BookEntry:
     """Return the campaign's entry in the signing book. Raises CampaignNotTaking."""
     found = services.book.find(campaign.path)
@@ -94,17 +102,6 @@ def make_list_row(services: Services, campaign: Campaign, *, language: str) -> L
         is_open=is_open(campaign),
         is_split=len(campaign.stances) > 1,
     )
-
-
-def say_waiting(campaign: Campaign, count: Count) -> int:
-    """Return how many wait to be published, as far as it may be told.
-
-    In the slower modes only whole crowds: a number that grew by one while someone was
-    watched at a keyboard would tell that they signed.
-    """
-    if str(campaign.mode) == "standard":
-        return count.waiting
-    return count.waiting // campaign.k * campaign.k
 
 
 def make_classes(campaign: Campaign, count: Count) -> list[Part]:
@@ -220,7 +217,7 @@ def make_campaign_page(
     return {
         **make_frame(campaign, language=language),
         "count": count,
-        "waiting": say_waiting(campaign, count),
+        "polls": polls(campaign),
         "classes": make_classes(campaign, count),
         "stances": make_stances(campaign, count),
         "has_open": "open" in campaign.classes,

@@ -25,6 +25,12 @@ def number(value: int) -> str:
 
 
 @register.filter
+def counted(value: int, name: str) -> SafeString:
+    """Write a number of ``count.json`` that a script may keep fresh."""
+    return format_html('<span data-count="{}">{}</span>', name, number(value))
+
+
+@register.filter
 def day(value: date) -> SafeString:
     """Write a day with its year."""
     said = locale.say_day(value, _language())
