@@ -1,10 +1,12 @@
 /**
  * Make a receipt from tiles, without telling the server which signature it is for: all
- * leaf hashes from an index on are fetched, and every tile above them.
+ * leaf hashes from an index on are fetched, and every tile above them. The part about
+ * the spine depends on the checkpoint only.
  */
 import { inclusionProof, leafHash } from "./merkle.js";
-import { formatProof, isIncluded } from "./proof.js";
+import { formatReceipt } from "./proof.js";
 import { openLog } from "./remote.js";
+import { areProofs, proveEntry } from "./spine.js";
 import { WIDTH } from "./tile.js";
 
 /**
@@ -16,7 +18,7 @@ import { WIDTH } from "./tile.js";
  * @param {(done: number) => void} progress from 0 to 1
  */
 export async function buildReceipt(path, leaf, w, from, progress) {
-  const { checkpoint, size, log } = await openLog(path);
+  const { checkpoint, origin, size, root, log } = await openLog(path);
   const wanted = await leafHash(leaf);
   for (let level = 1; log.widthOf(level); level++) {
     for (let n = 0; n < log.count(level); n++) await log.tile(level, n);
@@ -36,6 +38,7 @@ export async function buildReceipt(path, leaf, w, from, progress) {
   if (index < 0) throw { code: "receipt-not-ready" };
   const hashes = await inclusionProof(index, size, (level, n) => log.node(level, n));
   const proof = { extra: leaf + w, index, hashes, checkpoint };
-  if (!(await isIncluded(proof, leaf))) throw { code: "receipt-wrong" };
-  return formatProof(proof);
+  const parts = [proof, ...(await proveEntry({ origin, size, root }))];
+  if (!(await areProofs(parts, leaf))) throw { code: "receipt-wrong" };
+  return formatReceipt(parts);
 }

@@ -43,6 +43,28 @@ function fill(facts) {
 }
 
 /**
+ * Name the witnesses that have cosigned, each with its time (UTC, as `showTime`).
+ * @param {import("./verdict.js").Checked["signers"]} all
+ */
+function list(all) {
+  const signers = all.filter(({ at }) => at >= 0);
+  fill({ cosigned: String(signers.length), witnesses: String(all.length) });
+  each("[data-list=witnesses]", (e) =>
+    e.replaceChildren(
+      ...signers.map(({ name, at }) => {
+        const item = document.createElement("li");
+        // In the page's direction the name and its time would change places.
+        const line = item.appendChild(document.createElement("bdi"));
+        line.dir = "ltr";
+        const time = new Date(at).toJSON().slice(0, 16).replace("T", " ");
+        line.textContent = `${name}, ${time} UTC`;
+        return item;
+      }),
+    ),
+  );
+}
+
+/**
  * Lead the links to the log's own files, and to its campaign's page.
  * @param {string} path of the log
  */
@@ -82,6 +104,7 @@ const read = (file) =>
 async function readReceipt(text) {
   checked = await checkReceipt(text, host, say);
   fill(checked.facts);
+  list(checked.signers);
   link(checked.path);
   show("checked");
   if (!checked.ok) return;

@@ -150,3 +150,16 @@ export async function isConsistent(oldSize, oldRoot, newSize, newRoot, proof) {
   }
   return !last && older === oldRoot && newer === newRoot;
 }
+
+/**
+ * Whether a log that has these tiles begins with an earlier state of it.
+ * @param {{size: number, root: string}} old
+ * @param {{size: number, root: string, log: {node: ReadNode}}} now
+ */
+export async function hasGrown(old, { size, root, log }) {
+  const proof =
+    old.size < size
+      ? await consistencyProof(old.size, size, (level, n) => log.node(level, n))
+      : [];
+  return isConsistent(old.size, old.root, size, root, proof);
+}

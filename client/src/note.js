@@ -25,17 +25,25 @@ export function unbase64(text) {
   return btoa(x) === text ? x : stop("base64-malformed");
 }
 
-/** @param {string} name @param {string} key 32 bytes, Ed25519 */
-export const keyIdOf = async (name, key) =>
-  (await sha(256, utf8(name) + "\n\x01" + key)).slice(0, 4);
+/**
+ * @param {string} name
+ * @param {string} key 32 bytes, Ed25519
+ * @param {string} algorithm 1 signs notes, 4 cosigns them
+ */
+export const keyIdOf = async (name, key, algorithm = "\x01") =>
+  (await sha(256, utf8(name) + "\n" + algorithm + key)).slice(0, 4);
 
-/** @param {string} text "name+hash+base64" @returns {Promise<VerifierKey>} */
-export async function parseVerifierKey(text) {
+/**
+ * @param {string} text "name+hash+base64"
+ * @param {string} algorithm
+ * @returns {Promise<VerifierKey>}
+ */
+export async function parseVerifierKey(text, algorithm = "\x01") {
   const [, name, hash, rest] = /^([^+\s]+)\+([0-9a-f]{8})\+(\S+)$/.exec(text) || [];
   const typed = unbase64(rest || stop("vkey-malformed"));
-  if (typed.length !== 33 || typed[0] !== "\x01") stop("vkey-malformed");
+  if (typed.length !== 33 || typed[0] !== algorithm) stop("vkey-malformed");
   const key = typed.slice(1);
-  const keyId = await keyIdOf(name, key);
+  const keyId = await keyIdOf(name, key, algorithm);
   if (keyId !== unhex(hash)) stop("vkey-malformed");
   return { name, keyId, key };
 }
@@ -74,14 +82,12 @@ export async function isSignedBy(note, key) {
   const found = note.signatures.filter(
     ({ name, keyId }) => name === key.name && keyId === key.keyId,
   );
-  if (found.length !== 1) return false;
-  return crypto.subtle.verify(
-    "Ed25519",
-    await importKey(key.key),
-    raw(found[0].signature),
-    raw(utf8(note.text)),
-  );
+  return found.length === 1 && isSigned(utf8(note.text), found[0].signature, key.key);
 }
+
+/** @param {string} message @param {string} signature @param {string} key */
+export const isSigned = async (message, signature, key) =>
+  crypto.subtle.verify("Ed25519", await importKey(key), raw(signature), raw(message));
 
 /** @param {string} text of a note @returns {Checkpoint} */
 export function parseCheckpoint(text) {

@@ -35,16 +35,18 @@ export function parseProof(text) {
 
 /**
  * A receipt is one proof, for the campaign's log; where the instance has a spine, a
- * second one follows.
+ * second one follows, for that log's checkpoint in the spine.
  * @param {string} text
  */
 export function parseReceipt(text) {
   if (!text.startsWith(HEAD)) throw { code: "not-a-receipt" };
-  return text
-    .split(HEAD)
-    .slice(1)
-    .map((part) => parseProof(HEAD + part));
+  const parts = text.split(HEAD).slice(1);
+  if (parts.length > 2) throw { code: "not-a-receipt" };
+  return parts.map((part) => parseProof(HEAD + part));
 }
+
+/** @param {Proof[]} parts */
+export const formatReceipt = (parts) => parts.map(formatProof).join("");
 
 /** Whether the proof leads from this leaf to its own checkpoint. @param {Proof} proof @param {string} leaf */
 export async function isIncluded({ index, hashes, checkpoint }, leaf) {

@@ -6,9 +6,10 @@ import { base64url } from "./bytes.js";
 import { buildReceipt } from "./build.js";
 import { download, formatPromise, PROMISE, promiseTerms, RECEIPT } from "./files.js";
 import { leafOf } from "./leaf.js";
-import { formatProof, isIncluded, parseProof } from "./proof.js";
+import { formatReceipt, parseReceipt } from "./proof.js";
 import { ask } from "./remote.js";
 import { show, showProgress, showTime } from "./show.js";
+import { areProofs } from "./spine.js";
 
 const form = /** @type {HTMLElement} */ (document.getElementById("sign"));
 const { path, publishAfter, from, ticket } = form.dataset;
@@ -76,7 +77,10 @@ async function attempt(word, make) {
   }
 }
 
-/** Ask the server, and take its proof only if it proves our own leaf. */
+/**
+ * Ask the server, and take its answer only if it proves our own leaf, and its second
+ * part, where there is one, the entry of the first part's checkpoint in the spine.
+ */
 const request = (word = "asking") =>
   attempt(word, async () => {
     const response = await ask(path + "/receipt", {
@@ -84,9 +88,10 @@ const request = (word = "asking") =>
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ nonce: base64url(nonce) }),
     });
-    const proof = parseProof(await response.text());
-    if (!(await isIncluded(proof, leaf))) throw { code: "receipt-wrong" };
-    return formatProof({ ...proof, extra: leaf + w });
+    const parts = parseReceipt(await response.text());
+    if (!(await areProofs(parts, leaf))) throw { code: "receipt-wrong" };
+    parts[0].extra = leaf + w;
+    return formatReceipt(parts);
   });
 
 const build = () =>

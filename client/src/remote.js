@@ -1,6 +1,6 @@
 /** Reading a published log, without cookies or referrer. */
 import { str } from "./bytes.js";
-import { parseCheckpoint, parseNote } from "./note.js";
+import { parseCheckpoint, parseNote, parseVerifierKey } from "./note.js";
 import { Log } from "./tile.js";
 
 /** @param {string} url @param {RequestInit} [init] */
@@ -13,7 +13,23 @@ export async function ask(url, init) {
   if (response.ok) return response;
   // A static host answers in its own words; then there is no code.
   const problem = await response.json().catch(() => ({}));
-  throw { ...problem, wait: Number(response.headers.get("retry-after")) };
+  const { status, headers } = response;
+  throw { ...problem, status, wait: Number(headers.get("retry-after")) };
+}
+
+/**
+ * What was asked for, or undefined where there is no such file.
+ * @template T
+ * @param {Promise<T>} asked
+ * @returns {Promise<T | undefined>}
+ */
+export async function ifThere(asked) {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error.status === 404) return undefined;
+    throw error;
+  }
 }
 
 /** @param {string} path of the log, such as "/c/ID" */
@@ -26,4 +42,12 @@ export async function openLog(path) {
   const checkpoint = await response.text();
   const { origin, size, root } = parseCheckpoint(parseNote(checkpoint).text);
   return { checkpoint, origin, size, root, log: new Log(size, reader(path)) };
+}
+
+/** The key of the log at a path, which must bear this name. @param {string} path @param {string} origin */
+export async function readKey(path, origin) {
+  const vkey = (await reader(path)("log.vkey")).trim();
+  const key = await parseVerifierKey(vkey);
+  if (key.name !== origin) throw { code: "vkey-malformed" };
+  return { vkey, key };
 }

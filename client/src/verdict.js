@@ -3,14 +3,14 @@
  * by `say(name, value)`, where value is "yes", "no" or another word of README.md.
  */
 import { base64url, hex, raw, sha, unhex, unutf8 } from "./bytes.js";
+import { checkEntry } from "./entered.js";
 import { Fate, parseJSON } from "./fate.js";
 import { promiseTerms } from "./files.js";
 import { LENGTH, parseLeaf } from "./leaf.js";
-import { consistencyProof, isConsistent } from "./merkle.js";
-import { isSignedBy, keyIdOf, parseCheckpoint, parseNote } from "./note.js";
-import { parseVerifierKey, unbase64 } from "./note.js";
+import { hasGrown } from "./merkle.js";
+import { isSignedBy, keyIdOf, parseCheckpoint, parseNote, unbase64 } from "./note.js";
 import { isIncluded, parseReceipt } from "./proof.js";
-import { openLog, reader } from "./remote.js";
+import { openLog, reader, readKey } from "./remote.js";
 import { WIDTH } from "./tile.js";
 import { challengeDigest, KEY_LEAF, tagged, tokenInput } from "./token.js";
 
@@ -34,55 +34,41 @@ export function pathOf(origin, host) {
   return path;
 }
 
-/** The log's key, its vkey line, and the path. @param {string} origin @param {string} host */
-export async function readKey(origin, host) {
-  const path = pathOf(origin, host);
-  const vkey = (await reader(path)("log.vkey")).trim();
-  const key = await parseVerifierKey(vkey);
-  if (key.name !== origin) throw { code: "vkey-malformed" };
-  return { path, vkey, key };
-}
-
 /**
- * Form, log signature, inclusion, consistency with the newest checkpoint, and the
- * token. Throws {code} where there is nothing to check.
+ * Form, log signature, inclusion, consistency with the newest checkpoint, the token,
+ * and the part about the spine. Throws {code} where there is nothing to check.
  * @param {string} text of the file
  * @param {string} host
  * @param {Say} say
  */
 export async function checkReceipt(text, host, say) {
-  const [proof] = parseReceipt(text);
+  const [proof, second] = parseReceipt(text);
   const leaf = proof.extra.slice(0, LENGTH);
   const w = proof.extra.slice(LENGTH);
   const signature = parseLeaf(leaf);
   if (w && w.length !== 32) throw { code: "not-a-receipt" };
   const note = parseNote(proof.checkpoint);
   const old = parseCheckpoint(note.text);
-  const { path, vkey, key } = await readKey(old.origin, host);
+  const path = pathOf(old.origin, host);
+  const { vkey, key } = await readKey(path, old.origin);
   /** @type {boolean[]} */
   const answers = [];
   /** @param {string} name @param {boolean} ok */
   const judge = (name, ok) => {
     answers.push(ok);
     say(name, word(ok));
+    return ok;
   };
 
   judge("checkpoint", await isSignedBy(note, key));
   judge("inclusion", await isIncluded(proof, leaf));
 
-  const { checkpoint, origin, size, root, log } = await openLog(path);
-  const readNode = log.node.bind(log);
+  const newest = await openLog(path);
+  const { checkpoint, origin, size, log } = newest;
   const genuine =
     origin === old.origin && (await isSignedBy(parseNote(checkpoint), key));
   judge("newest", genuine);
-  const grown =
-    old.size === size
-      ? []
-      : old.size < size && (await consistencyProof(old.size, size, readNode));
-  judge(
-    "consistency",
-    !!grown && (await isConsistent(old.size, old.root, size, root, grown)),
-  );
+  judge("consistency", await hasGrown(old, newest));
 
   const { challenge, digest } = await readHeader(log, origin);
   const statement = await reader(path)("statement");
@@ -96,6 +82,8 @@ export async function checkReceipt(text, host, say) {
   );
   if (w) judge("withdraw", (await tagged("withdraw", w)) === signature.withdrawHash);
   say("stance", String(signature.stance));
+  const entry = second && (await checkEntry(second, old, host, judge, say));
+  if (!entry) say("spine", "absent");
   say("verdict", word(answers.every(Boolean)));
   return {
     ok: answers.every(Boolean),
@@ -114,7 +102,9 @@ export async function checkReceipt(text, host, say) {
       newest: String(size),
       nonce: hex(nonce),
       key: String(signature.keyIndex),
+      spine: entry ? String(entry.size) : "",
     },
+    signers: entry ? entry.signers : [],
   };
 }
 
@@ -131,7 +121,8 @@ export async function checkPromise(text, host) {
   const leaf = kept.slice(0, LENGTH);
   const note = parseNote(promise);
   const terms = promiseTerms(note.text);
-  const { path, vkey, key } = await readKey(terms.origin, host);
+  const path = pathOf(terms.origin, host);
+  const { vkey, key } = await readKey(path, terms.origin);
   const name = terms.origin + "/promise";
   const keyId = await keyIdOf(name, key.key);
   const { log } = await openLog(path);

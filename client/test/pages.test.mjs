@@ -99,6 +99,32 @@ test("signing at once in standard mode", async (context) => {
   });
 });
 
+test("a receipt with a part about the spine", async (context) => {
+  const ask = async (spined) => {
+    const begun = begin({ mode: "careful", spined }, { keep_w: { checked: true } });
+    begun.page.submit();
+    assert.equal(await begun.page.shown(), "signed");
+    begun.server.publish();
+    begun.page.pass(2 * HOUR);
+    assert.equal(await begun.page.shown(), "due");
+    begun.page.press("receipt");
+    return { ...begun, shown: await begun.page.shown() };
+  };
+  await context.test("keeps that part as it came, and w in the first", async () => {
+    const { browser, page, server, shown } = await ask("example.org/c/demo");
+    assert.equal(shown, "receipt");
+    page.press("save");
+    const [{ text }] = browser.saved;
+    assert.ok(text.endsWith(server.second));
+    const extra = Buffer.from(/\nextra (.*)\n/.exec(text)[1], "base64");
+    assert.equal(extra.length, 357 + 32);
+  });
+  await context.test("is not taken when that part is about another log", async () => {
+    const { shown } = await ask("example.org/c/other");
+    assert.equal(shown, "due error receipt-wrong");
+  });
+});
+
 test("w is not kept unless it was asked for", async () => {
   const { browser, server, page } = begin();
   page.submit();

@@ -50,8 +50,9 @@ const problem = (status, code, headers) =>
   );
 
 export class Server {
-  constructor(now, { mode = "standard", flags = 0, promised = 3600 } = {}) {
-    Object.assign(this, { now, mode, promised });
+  /** `spined`: the origin that the spine's entry names; none where there is no spine. */
+  constructor(now, { mode = "standard", flags = 0, promised = 3600, spined } = {}) {
+    Object.assign(this, { now, mode, promised, spined });
     this.statement = "We ask.\nSecond line — 河.\n";
     this.origin = "example.org/c/demo";
     this.keyLeaf = Buffer.concat([Buffer.from([1, 2, 0, 1, 1, flags]), SPKI]);
@@ -164,9 +165,21 @@ export class Server {
     const pairHash = sha("\x01", hashes[0], hashes[1]);
     const root = sha("\x01", pairHash, hashes[2]).toString("base64");
     const checkpoint = `${this.origin}\n3\n${root}\n\n— ${this.origin} AAAAAAA=\n`;
-    return answer(
-      200,
-      `c2sp.org/tlog-proof@v1\nindex 2\n${pairHash.toString("base64")}\n\n${checkpoint}`,
-    );
+    const first = `c2sp.org/tlog-proof@v1\nindex 2\n${pairHash.toString("base64")}\n\n${checkpoint}`;
+    return answer(200, first + this.proveEntry(root));
+  }
+
+  /** The second part, where there is a spine: of one leaf, so its hash is the root. */
+  proveEntry(root) {
+    if (!this.spined) return "";
+    const digits = Buffer.from(root, "base64").toString("hex");
+    const origin = this.spined;
+    const entry = `{"kind":"checkpoint","origin":"${origin}","root":"${digits}","size":3}`;
+    const top = sha("\0", entry).toString("base64");
+    const extra = Buffer.from(entry).toString("base64");
+    this.second =
+      `c2sp.org/tlog-proof@v1\nextra ${extra}\nindex 0\n\n` +
+      `example.org/spine\n1\n${top}\n\n— example.org/spine AAAAAAA=\n— a.b/witness AAAAAAA=\n`;
+    return this.second;
   }
 }

@@ -1,116 +1,21 @@
 import assert from "node:assert/strict";
-import { constants, createHash, generateKeyPairSync, sign } from "node:crypto";
 import test from "node:test";
-import { raw, str, u16, unhex, utf8 } from "../src/bytes.js";
+import { hex, u16 } from "../src/bytes.js";
 import { buildReceipt } from "../src/build.js";
 import { formatPromise } from "../src/files.js";
-import { keyIdOf } from "../src/note.js";
 import { formatProof, parseReceipt } from "../src/proof.js";
-import { tagged } from "../src/token.js";
 import { checkPromise, checkReceipt, readFate } from "../src/verdict.js";
-import { naiveRoot, publish } from "./tree.mjs";
-
-const HOST = "example.org";
-const ORIGIN = "example.org/c/demo";
-const STATEMENT = "We ask.\n";
-const SPKI_HEAD = unhex(
-  "30820152303d06092a864886f70d01010a3030a00d300b0609608648016503040202a11a3018" +
-    "06092a864886f70d010108300b0609608648016503040202a2030201300382010f003082010a" +
-    "0282010100",
-);
-const W = "w".repeat(32);
-const hash = (...parts) => {
-  const digest = createHash("sha256");
-  parts.forEach((part) => digest.update(raw(part)));
-  return str(digest.digest());
-};
-
-const logKey = generateKeyPairSync("ed25519");
-const publicKey = str(
-  logKey.publicKey.export({ format: "der", type: "spki" }).subarray(12),
-);
-const issuer = generateKeyPairSync("rsa", { modulusLength: 2048 });
-const modulus = Buffer.from(
-  issuer.publicKey.export({ format: "jwk" }).n,
-  "base64url",
-).toString("latin1");
-const spki = SPKI_HEAD + modulus + "\x02\x03\x01\0\x01";
-const keyLeaf = u16(0x0102) + u16(1) + "\x01\0" + spki;
-
-const signNote = async (text, name) => {
-  const signature = str(sign(null, raw(utf8(text)), logKey.privateKey));
-  return `${text}\n\u2014 ${name} ${btoa((await keyIdOf(name, publicKey)) + signature)}\n`;
-};
-
-/** Signed directly with the issuer's key: a blind signature is this, unblinded. */
-async function makeSignature(challenge) {
-  const committed =
-    "\0" + "\0".repeat(32) + (await tagged("withdraw", W)) + "r".repeat(32);
-  const nonce = hash("undersigned/nonce/v1\0", challenge, committed);
-  const input = u16(2) + nonce + challenge + hash(spki);
-  const padding = constants.RSA_PKCS1_PSS_PADDING;
-  const options = { key: issuer.privateKey, padding, saltLength: 48 };
-  const authenticator = str(sign("sha384", raw(input), options));
-  return { leaf: u16(0x0101) + u16(1) + committed + authenticator, nonce };
-}
-
-/** A log of 300 leaves with one true signature at index 2, served by `fetch`. */
-async function makeLog() {
-  const digest = hash(utf8(STATEMENT));
-  const context = hash(`undersigned/campaign/v1\0${ORIGIN}\0`, digest);
-  const sized = (text) => u16(text.length) + text;
-  const challenge = hash(u16(2), sized(HOST), " ", context, sized(ORIGIN));
-  const { leaf, nonce } = await makeSignature(challenge);
-  const header = JSON.stringify({
-    issuer_name: HOST,
-    origin: ORIGIN,
-    statement_sha256: Buffer.from(raw(digest)).toString("hex"),
-  });
-  const filler = Array.from(
-    { length: 297 },
-    (_, i) => u16(0x0101) + `${i}`.padEnd(355),
-  );
-  const log = { leaves: ["\x01\0" + header, keyLeaf, leaf, ...filler], leaf, nonce };
-  log.files = async () => {
-    const files = await publish(log.leaves);
-    const { length } = log.leaves;
-    const text = `${ORIGIN}\n${length}\n${btoa(await naiveRoot(log.leaves))}\n`;
-    files.set("checkpoint", utf8(await signNote(text, ORIGIN)));
-    files.set("statement", utf8(STATEMENT));
-    const id = Buffer.from(raw(await keyIdOf(ORIGIN, publicKey))).toString("hex");
-    files.set("log.vkey", `${ORIGIN}+${id}+${btoa("\x01" + publicKey)}\n`);
-    return files;
-  };
-  return log;
-}
-
-/** Serve a log's files to the code under test, and note what it asked for. */
-async function serve(log, change = () => {}) {
-  const files = await log.files();
-  change(files);
-  const asked = [];
-  globalThis.fetch = async (url) => {
-    asked.push(url);
-    const file = files.get(url.slice("/c/demo/".length));
-    return new Response(file === undefined ? "no" : raw(file), {
-      status: file === undefined ? 404 : 200,
-    });
-  };
-  return asked;
-}
-
-/** The findings on a receipt. */
-async function judge(text) {
-  const found = {};
-  const checked = await checkReceipt(
-    text,
-    HOST,
-    (name, value) => (found[name] = value),
-  );
-  return { found, checked };
-}
-
-const build = (log, w = "") => buildReceipt("/c/demo", log.leaf, w, 0, () => {});
+import {
+  build,
+  flipSignature,
+  HOST,
+  judge,
+  makeLog,
+  ORIGIN,
+  serve,
+  signNote,
+  W,
+} from "./campaign.mjs";
 
 test("receipts built from tiles", async (context) => {
   const log = await makeLog();
@@ -124,9 +29,10 @@ test("receipts built from tiles", async (context) => {
   });
   await context.test("are good in every respect", async () => {
     const { found, checked } = await judge(receipt);
-    const { verdict, stance, ...rest } = found;
+    const { verdict, stance, spine, ...rest } = found;
     assert.equal(verdict, "yes");
     assert.equal(stance, "0");
+    assert.equal(spine, "absent");
     const names = "checkpoint inclusion newest consistency statement token withdraw";
     assert.deepEqual(Object.keys(rest).sort(), names.split(" ").sort());
     assert.ok(Object.values(rest).every((value) => value === "yes"));
@@ -208,17 +114,10 @@ test("what does not hold is named", async (context) => {
   });
 });
 
-const flipSignature = (note) => {
-  const [head, blob] = note.trimEnd().split(/ (?=\S+$)/);
-  const bytes = atob(blob);
-  const last = String.fromCharCode(bytes.charCodeAt(20) ^ 1);
-  return `${head} ${btoa(bytes.slice(0, 20) + last + bytes.slice(21))}\n`;
-};
-
 test("promises", async (context) => {
   const log = await makeLog();
   await serve(log);
-  const digits = Buffer.from(raw(log.nonce)).toString("hex");
+  const digits = hex(log.nonce);
   const promise = (nonce, name) =>
     signNote(`undersigned promise v1\n${ORIGIN}\n${nonce}\n1763712000\n`, name);
   const genuine = async (nonce, name) => {
