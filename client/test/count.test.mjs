@@ -202,7 +202,7 @@ test("it does not ask while nobody looks", async () => {
   assert.equal(page.requests.length, 1);
 });
 
-test("turning to and fro does not make it ask more often", async () => {
+test("turning away and back does not make it ask more often", async () => {
   const page = open({ answers: [count(1210, 1200)] });
   for (let i = 0; i < 100; i++) {
     page.turn(true);

@@ -56,29 +56,60 @@ def is_pooled(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> bool:
 def find_receipt(*, ledger: Ledger, log: OpenLog, nonce: bytes) -> bytes | None:
     """Return the receipt of a published signature, or None while there is none.
 
-    A C2SP tlog-proof against the newest checkpoint on disk; ``extra`` is the leaf.
+    Two C2SP tlog-proofs one after another: the leaf in its log (``extra``: the leaf),
+    and that log's checkpoint in the spine (``extra``: the spine's leaf), each against
+    a checkpoint on disk. The first alone where there is no spine.
     """
     index = find_index(ledger=ledger, log=log, nonce=nonce)
     if index is None:
         return None
     for _attempt in range(3):
-        note = (log.folder / "checkpoint").read_bytes()
-        size = Checkpoint.parse(parse_note(note).text).size
-        if index >= size:
-            # Committed, but the files are a moment behind.
-            return None
-        tiles = FileTiles(log.folder, size)
         try:
-            read_node = tile.node_reader(size, tiles.read_tile)
-            hashes = merkle.inclusion_proof(index, size, read_node)
-            leaf = tiles.read_leaf(index)
+            return _prove(ledger, log, index)
         except FileNotFoundError:
             # The partial tiles of that checkpoint went while we read: take the next.
             continue
-        return InclusionProof(
-            index=index, hashes=tuple(hashes), checkpoint=note, extra=leaf
-        ).encode()
     return None
+
+
+def _prove(ledger: Ledger, log: OpenLog, index: int) -> bytes | None:
+    """Return the receipt of the leaf at ``index``. Raises FileNotFoundError."""
+    spine = ledger.spine.tree
+    if not ledger.spine.shown_size:
+        note = (log.folder / "checkpoint").read_bytes()
+        size = _size_of(note)
+        # Committed, perhaps, but the files are a moment behind.
+        return _prove_leaf(log.folder, index, size, note) if index < size else None
+    spine_note = (spine.folder / "checkpoint").read_bytes()
+    spine_size = _size_of(spine_note)
+    places = ledger.read(
+        "SELECT size, idx FROM spine_checkpoint WHERE log=? AND size>? AND idx<? "
+        "ORDER BY size DESC LIMIT 1",
+        (log.log_id, index, spine_size),
+    )
+    if not places:
+        return None
+    size, place = places[0]
+    note = (log.folder / "checkpoints" / str(size)).read_bytes()
+    return _prove_leaf(log.folder, index, size, note) + _prove_leaf(
+        spine.folder, place, spine_size, spine_note
+    )
+
+
+def _size_of(note: bytes) -> int:
+    return Checkpoint.parse(parse_note(note).text).size
+
+
+def _prove_leaf(folder: Path, index: int, size: int, note: bytes) -> bytes:
+    """Return the proof of one leaf against a checkpoint. Raises FileNotFoundError."""
+    tiles = FileTiles(folder, size)
+    read_node = tile.node_reader(size, tiles.read_tile)
+    return InclusionProof(
+        index=index,
+        hashes=tuple(merkle.inclusion_proof(index, size, read_node)),
+        checkpoint=note,
+        extra=tiles.read_leaf(index),
+    ).encode()
 
 
 def list_checkpoints(*, ledger: Ledger, origin: str) -> list[CheckpointRow]:

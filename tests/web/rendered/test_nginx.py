@@ -271,17 +271,17 @@ def trim(headers: dict[str, str]) -> dict[str, str]:
 def test_every_file_is_answered_as_the_program_answers_it(
     nginx: Nginx, house: House, campaign: Campaign
 ) -> None:
-    statics = [
+    own_files = [
         each for each in house.renderer.store.list_addresses() if "/static/" in each
     ]
     logs = list_log_files(house, campaign)
     assert f"/{campaign.path}/tile/entries/000" in logs
-    assert len(statics) > 5
-    for path in [*house.renderer.pages, *statics, *logs]:
+    assert len(own_files) > 5
+    for path in [*house.renderer.pages, *own_files, *logs]:
         ours, theirs = house.get(path), nginx.get(path)
         assert (theirs.status, theirs.body) == (200, ours.body), path
         found = trim(theirs.headers)
-        if path in statics:
+        if path in own_files:
             # Sent compressed by nginx alone.
             assert found.pop("vary") == "Accept-Encoding"
         assert found == trim(ours.headers), path
