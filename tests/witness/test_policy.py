@@ -133,6 +133,8 @@ class TestTheList:
             make_key("none").vkey,
             make_key("witnesses").vkey,
         ],
+        # Keys are drawn: workers of a parallel run must name their tests alike.
+        ids=["empty", "no-base64", "long", "of-a-log", "none", "a-word-of-policies"],
     )
     def test_a_key_that_cannot_stand_in_a_policy_is_refused(
         self, tmp_path: Path, vkey: str
