@@ -84,6 +84,8 @@ class TestPetra:
     @pytest.mark.parametrize(
         "vkey,code",
         [("nonsense", "vkey-not-valid"), (SmallLog(f"{HOST}/spine").vkey, "own-log")],
+        # The key is drawn: workers of a parallel run must name their tests alike.
+        ids=["nonsense", "own"],
     )
     def test_what_she_cannot_trust_is_refused(
         self, call: Call, vkey: str, code: str
