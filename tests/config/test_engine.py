@@ -94,6 +94,7 @@ class TestItsFiles:
             "ledger.sqlite3",
             "public",
             "secrets",
+            "witnesses.lock",
             "writer.lock",
         }
 

@@ -269,7 +269,12 @@ class TestWitnesses:
     def asked(self, river: River) -> list[bytes]:
         """Checkpoints that somebody was told of, to ask witnesses."""
         asked: list[bytes] = []
-        river.ledger.spine.on_checkpoint = asked.append
+
+        def take_up(note: bytes) -> bool:
+            asked.append(note)
+            return True
+
+        river.ledger.spine.on_checkpoint = take_up
         return asked
 
     def shown_size(self, river: River) -> int:

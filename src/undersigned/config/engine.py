@@ -32,6 +32,8 @@ from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
 from undersigned.config.rendering import make_renderer as make_page_renderer
+from undersigned.config.spine_view import SpineView
+from undersigned.config.witnesses import HttpTransport
 from undersigned.config.witnessing import make_witnessing, open_keystore
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import count_issued, load_version
@@ -50,6 +52,10 @@ from undersigned.ledger.operations import (
     publish_due,
     restore_fixed_files,
 )
+from undersigned.ledger.queries import (
+    find_place_in_spine,
+    read_newest_spine_checkpoint,
+)
 from undersigned.safety.intake import Intake
 from undersigned.safety.switches import Flip, Switches
 from undersigned.signatures.book import SigningBook
@@ -64,6 +70,8 @@ from undersigned.web.mail.confirmation import make_renderer
 from undersigned.web.rendered.renderer import Renderer
 from undersigned.web.rendered.store import FolderStore
 from undersigned.web.shared.services import InstanceFacts, Services
+from undersigned.witness.feeder import Feeder
+from undersigned.witness.policy import read_witness_list
 from undersigned.witness.witnessing import Witnessing
 
 log = logging.getLogger("undersigned.engine")
@@ -137,7 +145,12 @@ class Engine:
                 self._note_issued(at)
                 services.book.switches.log_waiting()
             close_due_campaigns(issuer=services.issuer, at=at)
-            advance_closings(ledger=services.ledger, issuer=services.issuer, at=at)
+            advance_closings(
+                ledger=services.ledger,
+                issuer=services.issuer,
+                at=at,
+                is_settled=self._is_witnessed,
+            )
             return published
 
     def _note_issued(self, at: datetime) -> None:
@@ -161,7 +174,19 @@ class Engine:
                     issuer=services.issuer,
                     closing=closing,
                     at=at,
+                    is_settled=self._is_witnessed,
                 )
+
+    def _is_witnessed(self, origin: str) -> bool:
+        """Whether our witnesses have seen all of a log, where we have a quorum (§5)."""
+        ledger = self.services.ledger
+        place = find_place_in_spine(ledger=ledger, origin=origin)
+        note = read_newest_spine_checkpoint(ledger=ledger)
+        if place is None or note is None:
+            # No spine's key: there is nothing that could be shown to anybody.
+            return ledger.spine.key is None
+        policy = self.witnessing.read_policy()
+        return policy is None or policy.is_met(note)
 
     def show_changes(self) -> None:
         """Let the public pages show now what a command has changed."""
@@ -211,6 +236,7 @@ def open_engine(
         stack.callback(engine.witnessing.stop)
         stack.callback(services.ledger.stop)
         services.ledger.start()
+        _start_feeding(engine)
         stack.callback(services.issuer.stop)
         services.issuer.start()
         stack.callback(services.desk.stop)
@@ -222,6 +248,7 @@ def open_engine(
                 sha256=hashlib.sha256(CLIENT.read_bytes()).hexdigest(),
                 at=services.clock.now(),
             )
+        engine.witnessing.publish_policy()
         if run_clock:
             ticker = threading.Thread(
                 target=_tick_for_ever, args=(engine,), name="clock", daemon=True
@@ -230,6 +257,28 @@ def open_engine(
             stack.callback(ticker.join, 30)
         stack.callback(engine.stopping.set)
         yield engine
+
+
+def _start_feeding(engine: Engine) -> None:
+    """Have our witnesses asked; refuse to go on behind one of them (PROTOCOL §5)."""
+    environment, witnessing = engine.environment, engine.witnessing
+    ledger = engine.services.ledger
+    feeder = Feeder(
+        spine=SpineView(ledger),
+        transport=HttpTransport(),
+        list_witnesses=lambda: read_witness_list(environment.data).witnesses,
+        clock=engine.services.clock,
+    )
+    witnessing.feeder = feeder
+    feeder.require_not_behind()
+
+    def offer(note: bytes) -> bool:
+        if not witnessing.has_witnesses():
+            return False
+        feeder.offer(note)
+        return True
+
+    ledger.spine.on_checkpoint = offer
 
 
 def _make_engine(

@@ -266,6 +266,11 @@ def count_issued(*, issuer: Issuer, origin: str) -> dict[int, int]:
     return {} if file is None else issuer.run(lambda: dict(file.issued))
 
 
+def has_record(*, issuer: Issuer, origin: str) -> bool:
+    """Say whether there is a record of issuing: neither lost nor destroyed."""
+    return issuer.get_version(origin).file is not None
+
+
 def destroy_version(*, issuer: Issuer, origin: str, path: str) -> None:
     """Destroy issuer keys, version key and issuance file (§4.7). Idempotent.
 

@@ -112,6 +112,24 @@ def _prove_leaf(folder: Path, index: int, size: int, note: bytes) -> bytes:
     ).encode()
 
 
+def read_newest_spine_checkpoint(*, ledger: Ledger) -> bytes | None:
+    """Return the spine's newest checkpoint with its cosignatures, shown or not yet."""
+    rows = ledger.read(
+        "SELECT note FROM checkpoint WHERE log=0 ORDER BY size DESC LIMIT 1"
+    )
+    return bytes(rows[0][0]) if rows else None
+
+
+def find_place_in_spine(*, ledger: Ledger, origin: str) -> int | None:
+    """Return where a log's newest checkpoint stands in the spine, None if nowhere."""
+    log = ledger.get_log(origin)
+    rows = ledger.read(
+        "SELECT idx FROM spine_checkpoint WHERE log=? AND size=?",
+        (log.log_id, log.size),
+    )
+    return int(rows[0][0]) if rows else None
+
+
 def list_checkpoints(*, ledger: Ledger, origin: str) -> list[CheckpointRow]:
     """Return every kept checkpoint of a log, oldest first."""
     log = ledger.get_log(origin)

@@ -139,9 +139,9 @@ class Spine:
             tree_id=SPINE_ID, origin=spine_origin(host), public=public, path=SPINE_PATH
         )
         self.key: LogKey | None = None
-        # Told of each new checkpoint, which waits to be shown until ``show`` is called
-        # with its size; None: shown at once.
-        self.on_checkpoint: Callable[[bytes], None] | None = None
+        # Told of each new checkpoint; whether it takes it up, and will call ``show``
+        # with its size within a second. Else it is shown at once.
+        self.on_checkpoint: Callable[[bytes], bool] = lambda _note: False
         self.shown_size = 0
         self._db = connection
         self._high_water = high_water
@@ -395,10 +395,8 @@ class Spine:
         write_durable(tree.folder / "checkpoints" / str(tree.size), note, mode=0o644)
         export.drop_old_partials(tree)
         self._at_step("spine-after-export")
-        if self.on_checkpoint is None:
+        if not self.on_checkpoint(note):
             self._show(tree.size)
-        else:
-            self.on_checkpoint(note)
 
     def _take_note(self, batch: _Batch, client: str | None) -> None:
         for log, size, _root in batch.checkpoints:
@@ -465,7 +463,3 @@ class Spine:
         if note is not None:
             write_atomic(self.tree.folder / "checkpoint", note)
             self.shown_size = size
-
-    def newest(self) -> bytes | None:
-        """Return the newest checkpoint with its cosignatures; None before the first."""
-        return self._read_note(self.tree.size)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from undersigned_verify.errors import Fault
+from undersigned_verify.policy import Policy, parse_policy
+
+from undersigned.kernel.errors import StorageFailed
 from undersigned.witness.feeder import Feeder
-from undersigned.witness.policy import publish_policy
+from undersigned.witness.policy import publish_policy, read_witness_list
 from undersigned.witness.witness import Witness
 
 
@@ -47,6 +51,28 @@ class Witnessing:
             spine_url=f"{self.base_url}/spine",
         )
         return True
+
+    def has_witnesses(self) -> bool:
+        """Whether anybody is to be asked; True where our list cannot be read.
+
+        Whoever asks finds out then, and shows the spine all the same.
+        """
+        try:
+            return bool(read_witness_list(self.folder).witnesses)
+        except StorageFailed:
+            return True
+
+    def read_policy(self) -> Policy | None:
+        """Return the published policy, None where there is none.
+
+        Raises StorageFailed where it is damaged: nobody then knows what to wait for.
+        """
+        try:
+            return parse_policy((self.public / "policy.txt").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, Fault) as error:
+            raise StorageFailed(f"couldn't read policy.txt: {error}") from error
 
     def take_list(self) -> bool:
         """Follow a change of our witnesses at once; as ``publish_policy``."""
