@@ -37,7 +37,9 @@ from undersigned.ledger.data import (
 )
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import (
+    close_log,
     create_log,
+    note_issued,
     publish_due,
     start_withdrawal,
     submit_control,
@@ -320,6 +322,15 @@ class River:
             self.clock.advance(timedelta(seconds=self.settings.interval_seconds))
             done += publish_due(ledger=self.ledger, at=self.clock.now())
         return done
+
+    def close(self, reason: str = "closing-day") -> list[Published]:
+        """Close, with the totals of tokens told before, as closing a campaign does."""
+        totals = {key: used for key, used in enumerate(self._used) if used}
+        at = self.clock.now()
+        note_issued(
+            ledger=self.ledger, origin=self.origin, totals=totals, at=at, final=True
+        )
+        return close_log(ledger=self.ledger, origin=self.origin, reason=reason, at=at)
 
     # --- what the public sees -----------------------------------------------------
 

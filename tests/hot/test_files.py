@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from undersigned_verify.audit import audit_log
+from undersigned_verify.policy import parse_policy
 
 from tests.factories.asgi import (
     Browser,
@@ -132,11 +133,12 @@ class TestTheSpinesFiles:
     def test_the_policy_is_served_once_there_is_one(
         self, instance: Instance, browser: Browser, campaign: Campaign
     ) -> None:
-        assert browser.get("/policy.txt").status == 404
         policy = instance.folder(campaign).parent.parent / "policy.txt"
-        policy.write_bytes(b"quorum none\n")
         answer = browser.get("/policy.txt")
-        assert (answer.status, answer.body) == (200, b"quorum none\n")
+        assert (answer.status, answer.body) == (200, policy.read_bytes())
+        assert parse_policy(answer.body).logs
+        policy.unlink()
+        assert browser.get("/policy.txt").status == 404
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
     @pytest.mark.parametrize("path", ["spine/", "spine/../app.sqlite3", "policy.txt/x"])

@@ -8,7 +8,7 @@ from undersigned_verify import entry
 
 from tests.factories.ledgers import PowerCut, River, cut_at, require_accepted
 from undersigned.ledger.data import Published
-from undersigned.ledger.operations import LeafRefused, close_log
+from undersigned.ledger.operations import LeafRefused
 from undersigned.ledger.writer import LogNotAccepting
 
 STEPS = [
@@ -23,12 +23,7 @@ STEPS = [
 
 
 def close(river: River) -> list[Published]:
-    return close_log(
-        ledger=river.ledger,
-        origin=river.origin,
-        reason="closing-day",
-        at=river.clock.now(),
-    )
+    return river.close("closing-day")
 
 
 class TestClosing:

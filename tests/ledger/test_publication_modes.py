@@ -19,7 +19,7 @@ from tests.factories.ledgers import (
 from tests.ledger.conftest import MakeRiver
 from undersigned.ledger import publish
 from undersigned.ledger.data import Mode
-from undersigned.ledger.operations import close_log, make_publish_by
+from undersigned.ledger.operations import make_publish_by
 
 A_DAY_OF_INTERVALS = 48
 
@@ -154,12 +154,7 @@ class TestDanger:
     def test_a_smaller_one_comes_out_at_the_close(self, river: River) -> None:
         river.pool(2)
         river.publish()
-        close_log(
-            ledger=river.ledger,
-            origin=river.origin,
-            reason="closing-day",
-            at=river.clock.now(),
-        )
+        river.close("closing-day")
         assert count(river) == 2
 
     def test_the_open_class_needs_no_crowd(self, river: River) -> None:
@@ -195,9 +190,4 @@ class TestPromises:
             river.publish()
             assert river.clock.now() < by
             if closes_at is not None and river.clock.now() >= closes_at:
-                close_log(
-                    ledger=river.ledger,
-                    origin=river.origin,
-                    reason="closing-day",
-                    at=river.clock.now(),
-                )
+                river.close("closing-day")

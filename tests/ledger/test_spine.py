@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from undersigned_verify import merkle, tile
+from undersigned_verify import entry, merkle, tile
 from undersigned_verify.checkpoint import Checkpoint, open_checkpoint
 from undersigned_verify.cosignature import (
     cosignature_line,
@@ -19,14 +19,17 @@ from undersigned_verify.cosignature import (
 )
 from undersigned_verify.note import VerifierKey, parse_note
 
-from tests.factories.ledgers import PowerCut, River, cut_at
+from tests.factories.ledgers import PowerCut, River, cut_at, require_accepted
 from undersigned.ledger.highwater import RolledBack
 from undersigned.ledger.operations import (
+    LeafRefused,
+    LogNotClosed,
     advance_spine,
     begin_issuance_record,
     close_log,
     note_client,
     note_issued,
+    retire_log,
     show_spine,
 )
 
@@ -168,20 +171,33 @@ class TestWhatIsEntered:
         told = [leaf for leaf in read_spine(river) if leaf["kind"] == "client"]
         assert [leaf["sha256"] for leaf in told] == ["a" * 64, "b" * 64]
 
-    def test_the_end_of_a_log_after_its_last_checkpoint(self, river: River) -> None:
+    def test_the_end_of_a_log_once_somebody_ends_it(self, river: River) -> None:
+        def end() -> None:
+            retire_log(ledger=river.ledger, origin=river.origin, at=river.clock.now())
+
         river.pool(3)
-        close_log(
-            ledger=river.ledger,
-            origin=river.origin,
-            reason="organiser",
-            at=river.clock.now(),
-        )
+        with pytest.raises(LogNotClosed):
+            end()
+        river.close()
+        river.control(entry.PublicRecord("answer", "a" * 64))
+        river.publish()
+        assert list_entered(river) == list_kept(river)
+        for _time in range(2):
+            end()
+            river.restart()
+        assert list_kinds(river).count("retired") == 1
+        assert list_kinds(river)[-1] == "retired"
+        with pytest.raises(LeafRefused):
+            river.control(entry.PublicRecord("answer", "b" * 64))
+        require_accepted(river.audit())
+
+    def test_a_close_is_not_the_end(self, river: River) -> None:
+        river.pool(3)
+        river.close()
         advance_spine(ledger=river.ledger, at=river.clock.now())
         assert list_entered(river) == list_kept(river)
-        assert list_kinds(river)[-3:] == ["checkpoint", "checkpoint", "retired"]
-        river.restart()
-        advance_spine(ledger=river.ledger, at=river.clock.now())
-        assert list_kinds(river).count("retired") == 1
+        assert "retired" not in list_kinds(river)
+        require_accepted(river.audit())
 
 
 class TestALedgerWithoutASpine:
@@ -227,7 +243,7 @@ class TestALedgerWithoutASpine:
         advance_spine(ledger=older.ledger, at=older.clock.now())
         told = [leaf for leaf in read_spine(older) if leaf["kind"] == "issued"]
         assert [(leaf["key_index"], leaf["total"]) for leaf in told] == [(0, 3)]
-        assert list_kinds(older)[-1] == "retired"
+        require_accepted(older.audit())
 
 
 @pytest.mark.parametrize("step", STEPS)

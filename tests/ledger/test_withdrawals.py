@@ -12,7 +12,6 @@ from undersigned_verify import entry
 from tests.factories.ledgers import Pooled, River, require_accepted
 from undersigned.ledger.operations import (
     WithdrawalNotAllowed,
-    close_log,
     start_withdrawal,
 )
 from undersigned.ledger.writer import LogNotAccepting
@@ -116,12 +115,7 @@ def test_an_unknown_signature_cannot_be_withdrawn(river: River) -> None:
 
 
 def close(river: River) -> None:
-    close_log(
-        ledger=river.ledger,
-        origin=river.origin,
-        reason="closed-by-organiser",
-        at=river.clock.now(),
-    )
+    river.close("closed-by-organiser")
 
 
 class TestClosing:

@@ -18,7 +18,7 @@ from tests.factories.signers import Shown, show
 from undersigned.audit.models import AuditEntry
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel.actor import OPERATOR
-from undersigned.ledger.operations import close_log
+from undersigned.ledger.operations import close_log, note_issued
 from undersigned.safety.text import PersonalDataFound, TextNotClean, TextTooLong
 from undersigned.signatures.data import Shown as ShownRow
 from undersigned.signatures.models import ShownRecord
@@ -372,6 +372,13 @@ class TestErasing:
     def test_it_can_be_after_the_close(
         self, instance: Instance, campaign: Campaign, signed: Signed
     ) -> None:
+        note_issued(
+            ledger=instance.engine.services.ledger,
+            origin=campaign.origin,
+            totals={0: 1},
+            at=instance.clock.now(),
+            final=True,
+        )
         close_log(
             ledger=instance.engine.services.ledger,
             origin=campaign.origin,

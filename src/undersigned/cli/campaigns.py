@@ -102,6 +102,18 @@ def reopen_issuance(arguments: argparse.Namespace, context: Context) -> int:
     return 0
 
 
+def retire(arguments: argparse.Namespace, context: Context) -> int:
+    """Have the spine say that nothing of a closed log counts from now on."""
+    values = run_job(
+        context,
+        "retire",
+        {"campaign": arguments.id},
+        on_progress=make_reporter(arguments),
+    )
+    print_result(arguments, values, f"{values['id']} is retired; the spine says so")
+    return 0
+
+
 def list_(arguments: argparse.Namespace, context: Context) -> int:
     """List every campaign, drafts too."""
     rows = [

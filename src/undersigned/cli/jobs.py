@@ -25,7 +25,7 @@ from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.clock import round_down
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
-from undersigned.ledger.operations import begin_issuance_record
+from undersigned.ledger.operations import begin_issuance_record, retire_log
 from undersigned.safety.switches import Flip, Switch
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
@@ -87,6 +87,17 @@ def close_job(engine: RunningEngine, values: Values) -> Steps:
     engine.advance_closing(campaign_id, at)
     campaign = get_any_campaign(campaign_id=campaign_id)
     return {"id": campaign.id, "state": str(campaign.state)}
+
+
+def retire_job(engine: RunningEngine, values: Values) -> Steps:
+    """Have the spine end a closed campaign's log."""
+    services = engine.services
+    campaign = get_any_campaign(campaign_id=CampaignId(values["campaign"]))
+    at = services.clock.now()
+    yield {"doing": "telling the spine"}
+    retire_log(ledger=services.ledger, origin=campaign.origin, at=at)
+    record_act(actor=OPERATOR, kind="LogRetired", data={"campaign": campaign.id}, at=at)
+    return {"id": campaign.id}
 
 
 def reopen_job(engine: RunningEngine, values: Values) -> Steps:
@@ -282,6 +293,7 @@ JOBS: dict[str, Job] = {
     "open": open_job,
     "close": close_job,
     "reopen": reopen_job,
+    "retire": retire_job,
     "switch": switch_job,
     "approver": approver_job,
     "removal": removal_job,

@@ -143,6 +143,14 @@ def _add_campaigns(nouns: Any) -> None:
         "make the successor whom the campaign file names its organiser",
     )
     succeed.add_argument("id", metavar="ID", help=ID)
+    retire = _add(
+        verbs,
+        "retire",
+        "campaigns",
+        "retire",
+        "end a closed log for good: nothing of it counts from now on",
+    )
+    retire.add_argument("id", metavar="ID", help=ID)
     reopen = _add(
         verbs,
         "reopen-issuance",

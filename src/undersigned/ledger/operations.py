@@ -39,6 +39,12 @@ class WithdrawalNotAllowed(Refused):
     code: ClassVar[str] = "withdrawal-not-allowed"
 
 
+class LogNotClosed(Refused):
+    """Only a closed log can be retired."""
+
+    code: ClassVar[str] = "log-not-closed"
+
+
 class SigningKeyMissing(Unavailable):
     """The log key is missing or locked: intake is closed, reads stay up."""
 
@@ -156,6 +162,8 @@ def submit_controls(*, ledger: Ledger, origin: str, leaves: list[bytes]) -> None
 
     def pool() -> None:
         log = ledger.get_log(origin)
+        if ledger.spine.has_retired(log):
+            raise LeafRefused(fault="log-retired", origin=origin)
         for leaf in leaves:
             try:
                 parsed = entry.parse(leaf)
@@ -312,7 +320,8 @@ def publish_due(
     ``on_tick`` is told each origin after its turn, also where nothing was published.
     """
     done: list[Published] = []
-    for log, tick in ledger.list_due(at):
+    for log, ticked in ledger.list_due(at):
+        tick = _not_before_newest(log, ticked)
         if log.key is not None:
             done += ledger.writer.run(partial(ledger.sequencer.publish, log, at=tick))
             # Also where nothing could be published: the pool's order stands in there.
@@ -361,6 +370,21 @@ def note_issued(
         advance_spine(ledger=ledger, at=at)
 
 
+def retire_log(*, ledger: Ledger, origin: str, at: datetime) -> None:
+    """Have the spine say that nothing of this log counts any more from now on.
+
+    Not at every close: public records may follow one for years. Idempotent. Raises
+    LogNotFound, LogNotClosed, SigningKeyMissing where the spine's key is locked.
+    """
+    log = ledger.get_log(origin)
+    if not log.is_closed:
+        raise LogNotClosed(origin=origin)
+    if ledger.spine.key is None:
+        raise SigningKeyMissing(origin=ledger.spine.origin)
+    ledger.writer.run(partial(ledger.spine.note_retired, log))
+    advance_spine(ledger=ledger, at=at)
+
+
 def begin_issuance_record(*, ledger: Ledger, origin: str, at: datetime) -> None:
     """Count issued tokens on from what is certain: the record of them was lost.
 
@@ -392,6 +416,11 @@ def show_spine(*, ledger: Ledger, size: int, cosignatures: list[str]) -> None:
     ledger.writer.run(partial(ledger.spine.show, size, cosignatures))
 
 
+def _not_before_newest(log: OpenLog, tick: datetime) -> datetime:
+    """Return the later of a tick and the newest checkpoint's: a clock may go back."""
+    return max(tick, datetime.fromtimestamp(log.published_at, UTC))
+
+
 def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:
     log = ledger.get_log(origin)
     if log.key is None:
@@ -402,7 +431,8 @@ def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:
 def publish_now(
     *, ledger: Ledger, origin: str, at: datetime, ignore_crowd: bool = False
 ) -> list[Published]:
-    """Publish one log outside its clock: for replays, drills and closing."""
+    """Publish one log outside its clock: for replays, which have times of their own,
+    and for drills."""
     log = _get_signing_log(ledger, origin)
     tick = round_down(at, seconds=log.settings.interval_seconds)
     published = ledger.writer.run(
@@ -435,6 +465,7 @@ def close_log(
     """
     log = _get_signing_log(ledger, origin)
     tick = round_down(at, seconds=log.settings.interval_seconds)
+    tick = _not_before_newest(log, tick)
 
     def close() -> list[Published]:
         # One task, so that nothing is accepted between the last publication and the

@@ -290,8 +290,7 @@ class Sequencer:
             raise StorageFailed(f"{log.origin}: the log key is missing")
         note = log.key.sign_checkpoint(log.size, log.root)
         net = int(log.state.totals()["net"])
-        tick = max(int(at.timestamp()), log.published_at)
-        log.published_at = tick
+        tick = log.published_at = int(at.timestamp())
         self._at_step("before-commit")
         try:
             self._begin()

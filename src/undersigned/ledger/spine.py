@@ -154,6 +154,8 @@ class Spine:
         # Issued before the present record of issuing began.
         self._before: dict[tuple[int, int], int] = {}
         self._client: str | None = None
+        # Closed logs that are to be ended at the next occasion.
+        self._retiring: set[int] = set()
         # Totals to tell at the next occasion.
         self._totals: dict[tuple[int, int], int] = {}
         self._new_client: str | None = None
@@ -240,6 +242,14 @@ class Spine:
             if grown >= (1 if final else ISSUED_STEP):
                 self._totals[place] = total
 
+    def note_retired(self, log: OpenLog) -> None:
+        """Have the end of a closed log entered, once."""
+        self._retiring.add(log.log_id)
+
+    def has_retired(self, log: OpenLog) -> bool:
+        """Whether nothing of a log counts any more."""
+        return log.log_id in self._retired | self._retiring
+
     def begin_record(self, log: OpenLog, pooled: Mapping[int, int]) -> None:
         """Count on from what is certain: a lost record of issuing begins anew.
 
@@ -306,7 +316,7 @@ class Spine:
         for size, note in rows:
             root = Checkpoint.parse(parse_note(note).text).root
             batch.checkpoints.append((log, size, root))
-        if log.is_closed and (rows or entered):
+        if log.log_id in self._retiring and (rows or entered):
             batch.retired.append(log)
 
     def _note_unknown_totals(self, log: OpenLog) -> None:

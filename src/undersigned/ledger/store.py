@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS erasure (
 CREATE TABLE IF NOT EXISTS spine (
     id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL,
     frontier BLOB NOT NULL, client TEXT
-);
+) WITHOUT ROWID;
 -- Which checkpoint stands where in the spine.
 CREATE TABLE IF NOT EXISTS spine_checkpoint (
     log INTEGER NOT NULL, size INTEGER NOT NULL, idx INTEGER NOT NULL,
@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS spine_issued (
     before INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (log, key_index)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY) WITHOUT ROWID;
 """
 
 BUNDLE_LEVEL = -1

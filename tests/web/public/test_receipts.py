@@ -48,10 +48,11 @@ def as_file(data: bytes) -> SimpleUploadedFile:
 def test_a_receipt_comes_as_a_file_with_w_where_it_was_kept(
     reader: Reader, signed: Signed
 ) -> None:
-    (plain,) = parse_receipt(fetch(reader, signed, with_w=False))
-    (full,) = parse_receipt(fetch(reader, signed, with_w=True))
+    plain, spine = parse_receipt(fetch(reader, signed, with_w=False))
+    full, same_spine = parse_receipt(fetch(reader, signed, with_w=True))
     assert plain.extra is not None
     assert full.extra == plain.extra + signed.w
+    assert same_spine == spine
 
 
 def test_hex_with_blanks_is_taken_too(reader: Reader, signed: Signed) -> None:
