@@ -10,12 +10,15 @@ from django.db import OperationalError
 from undersigned_verify import entry
 
 from tests.factories.ledgers import (
+    HOST,
     PowerCut,
     River,
     cut_at,
     require_accepted,
 )
+from tests.support import Synced
 from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import publish_now
 
 STEPS = [
@@ -32,6 +35,19 @@ STEPS = [
     "spine-after-export",
 ]
 CANARY = b'{"comment":"","name":"Asha of the river path","place":""}'
+
+
+def test_a_start_syncs_the_names_of_the_file_and_its_journal(
+    river: River, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    river.stop()
+    synced = Synced(monkeypatch)
+    ledger = Ledger(
+        host=HOST, folder=river.folder, public=river.folder / "public", keystore=None
+    )
+    assert (river.folder / "ledger.sqlite3-wal").exists()
+    assert synced.has(river.folder)
+    ledger.stop()
 
 
 def publish(river: River) -> None:

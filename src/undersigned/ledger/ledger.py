@@ -19,7 +19,7 @@ from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.durable import fsync_directory, make_private_folder
 from undersigned.kernel.errors import NotFound, StorageFailed
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 from undersigned.ledger import notes
@@ -83,6 +83,9 @@ class Ledger:
             connection = open_writer(self.path)
         except sqlite3.Error as error:
             raise StorageFailed(f"couldn't open {self.path}: {error}") from error
+        # The names of the file and of its journal. SQLite does it too, but hears of no
+        # error; without the journal's name nothing that is committed would be there.
+        fsync_directory(folder)
         options = {} if gather_seconds is None else {"gather_seconds": gather_seconds}
         self.writer = Writer(connection, on_failure=on_failure, **options)
         self.sequencer = Sequencer(
