@@ -1,5 +1,6 @@
 """The first steps into a log: its key, its newest checkpoint, its header."""
 
+from functools import lru_cache
 from typing import Final
 
 from undersigned_verify import entry as leaf
@@ -97,6 +98,8 @@ def open_nodes(source: Source, size: int) -> ReadNode:
     Where a server has already replaced a partial tile by a longer one, that is used.
     """
 
+    # Neighbouring nodes lie in one tile, which may be far away.
+    @lru_cache(maxsize=64)
     def read_tile(level: int, n: int, width: int) -> bytes:
         return read_whole(source, tile_path(level, n, width))
 

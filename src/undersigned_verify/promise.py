@@ -116,7 +116,7 @@ def check_promise(
     """
     published = open_key(source)
     if key is not None and published != key:
-        raise Fault("receipt-log", "The log has another key.", path="log.vkey")
+        raise Fault("log-keys", "The log has another key.", path="log.vkey")
     promise.verify(published)
     search = _Search(promise.nonce)
     recount = Recount(

@@ -94,9 +94,7 @@ def _open_spine_key(spine: Source, expected: VerifierKey | None) -> VerifierKey:
     except Fault as fault:
         raise fault.within(PATH) from fault
     if expected is not None and key != expected:
-        raise Fault(
-            "receipt-log", "The spine has another key.", path=f"{PATH}/log.vkey"
-        )
+        raise Fault("log-keys", "The spine has another key.", path=f"{PATH}/log.vkey")
     return key
 
 

@@ -205,7 +205,7 @@ class TestVerdict:
         source = DirectorySource(folder)
         for key, code in (
             (signed.key, None),
-            (LogBuilder(origin="example.org/c/lake").key, "receipt-log"),
+            (LogBuilder(origin="example.org/c/lake").key, "log-keys"),
         ):
             if code is None:
                 check_promise(promise, source, now=None, clock=0, key=key)
