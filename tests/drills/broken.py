@@ -17,7 +17,16 @@ from undersigned.credentials import operations
 from undersigned.credentials.data import TicketFacts
 from undersigned.credentials.issuance_file import IssuanceFile
 from undersigned.credentials.issuer import Issuer
-from undersigned.drills import close, crash, double, faults, order, unlink, vectors
+from undersigned.drills import (
+    close,
+    crash,
+    double,
+    faults,
+    order,
+    unlink,
+    vectors,
+    witness,
+)
 from undersigned.drills.report import Options, Report, Values
 from undersigned.ledger.data import Published
 from undersigned.ledger.open_log import OpenLog
@@ -112,3 +121,9 @@ def faults_that_nobody_hears(values: Values) -> Values:
         patch.object(faults, "LOUD_SECONDS", 2.0),
     ):
         return faults.run(values)
+
+
+def witness_that_trusts_everything(values: Values) -> Values:
+    """A witness that looks at no size, proof or root hash."""
+    with patch.object(witness, "SERVER", "tests.drills.trusting_witness"):
+        return witness.run(values)

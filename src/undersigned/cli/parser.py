@@ -310,7 +310,9 @@ def _add_instance(nouns: Any) -> None:
 
 # Each a module of undersigned.drills; named here so that --help loads none of them.
 # In the order in which a failure says most: forms, then the log, then storage.
-DRILLS = tuple("vectors tamper double close order unlink faults crash seize".split())
+DRILLS = tuple(
+    "vectors tamper double close order unlink witness faults crash seize".split()
+)
 
 
 def _add_drills(nouns: Any) -> None:

@@ -25,7 +25,8 @@ class HttpTransport:
 
     def __init__(self, *, seconds: float = EXCHANGE_SECONDS) -> None:
         self._seconds = seconds
-        self._tls = ssl.create_default_context()
+        # Made at the first need: it reads every certificate of the system.
+        self._tls: ssl.SSLContext | None = None
 
     def add_checkpoint(self, url: str, body: bytes) -> Answer:
         """POST ``body`` to ``url``/add-checkpoint. Raises Unanswered."""
@@ -65,6 +66,7 @@ class HttpTransport:
         self, scheme: str, host: str, port: int | None
     ) -> http.client.HTTPConnection:
         if scheme == "https":
+            self._tls = self._tls or ssl.create_default_context()
             return http.client.HTTPSConnection(
                 host, port, timeout=self._seconds, context=self._tls
             )

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from undersigned_verify.checkpoint import Checkpoint
+from undersigned_verify.errors import Fault
 from undersigned_verify.merkle import (
     consistency_proof,
     leaf_hash,
@@ -94,14 +96,13 @@ class SmallLog:
         return consistency_proof(old, new, self._read_node)
 
     def add_cosignatures(self, size: int, lines: Sequence[str]) -> None:
-        """Add signature lines to the checkpoint of ``size``; Fault on what is none."""
+        """Add signature lines to a checkpoint; the first word of each key stands."""
         with self._lock:
-            note = self._kept.get(size) or self.sign(size)
             for line in lines:
-                if line.encode() not in note:
-                    note += line.encode()
-            parse_note(note)
-            self._kept[size] = note
+                note = self._kept.get(size) or self.sign(size)
+                with suppress(Fault):
+                    parse_note(note + line.encode())
+                    self._kept[size] = note + line.encode()
 
     def kept(self, size: int) -> bytes:
         """Return the checkpoint of ``size`` with the cosignatures it has by now."""
