@@ -19,7 +19,7 @@ from tests.factories.instances import HOST, Instance
 from tests.witness.conftest import open_witness
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.operations import begin_closing
-from undersigned.config import engine as engine_module
+from undersigned.config import spine as spine_module
 from undersigned.kernel.clock import FixedClock
 from undersigned.witness.dialogue import Answer, Unanswered
 from undersigned.witness.feeder import BehindWitness
@@ -68,7 +68,7 @@ def petra(tmp_path: Path) -> Iterator[Witness]:
 def line(petra: Witness, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> Line:
     """The only way to any witness."""
     line = Line(petra, clock)
-    monkeypatch.setattr(engine_module, "HttpTransport", lambda: line)
+    monkeypatch.setattr(spine_module, "HttpTransport", lambda: line)
     return line
 
 

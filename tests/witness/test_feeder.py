@@ -295,6 +295,11 @@ class TestOffering:
         wait_until(lambda: bool(house.spine.added) and house.spine.added[-1][0] == 8)
         wait_until(lambda: house.count_kept(8) == 3)
 
+    def test_it_ends_what_was_offered_before_it_stops(self, house: House) -> None:
+        house.feeder.offer(house.spine.sign())
+        house.feeder.stop()
+        assert house.spine.added == [(5, 3)]
+
     def test_stopped_it_takes_nothing(self, house: House) -> None:
         house.feeder.stop()
         house.feeder.offer(house.spine.sign())

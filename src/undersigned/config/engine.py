@@ -32,8 +32,7 @@ from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
 from undersigned.config.rendering import make_renderer as make_page_renderer
-from undersigned.config.spine_view import SpineView
-from undersigned.config.witnesses import HttpTransport
+from undersigned.config.spine import start_witnessed
 from undersigned.config.witnessing import make_witnessing, open_keystore
 from undersigned.credentials.issuer import Issuer
 from undersigned.credentials.operations import count_issued, load_version
@@ -70,8 +69,6 @@ from undersigned.web.mail.confirmation import make_renderer
 from undersigned.web.rendered.renderer import Renderer
 from undersigned.web.rendered.store import FolderStore
 from undersigned.web.shared.services import InstanceFacts, Services
-from undersigned.witness.feeder import Feeder
-from undersigned.witness.policy import read_witness_list
 from undersigned.witness.witnessing import Witnessing
 
 log = logging.getLogger("undersigned.engine")
@@ -229,14 +226,16 @@ def open_engine(
     see ``ledger.publish``. Raises WriterBusy, RolledBack, StorageFailed.
     """
     with hold_writer_lock(environment.data), ExitStack() as stack:
-        engine = _make_engine(environment, clock or SystemClock(), at_step)
+        clock = clock or SystemClock()
+        engine = _make_engine(environment, clock, at_step)
         services = engine.services
         # Each part that was started is stopped, in reverse, whatever becomes of others.
         stack.callback(connection.close)
         stack.callback(engine.witnessing.stop)
         stack.callback(services.ledger.stop)
-        services.ledger.start()
-        _start_feeding(engine)
+        # Before anything is shown: a witness may know that this database is too old.
+        feeder = start_witnessed(services.ledger, engine.witnessing, clock=clock)
+        stack.callback(feeder.stop)
         stack.callback(services.issuer.stop)
         services.issuer.start()
         stack.callback(services.desk.stop)
@@ -257,28 +256,6 @@ def open_engine(
             stack.callback(ticker.join, 30)
         stack.callback(engine.stopping.set)
         yield engine
-
-
-def _start_feeding(engine: Engine) -> None:
-    """Have our witnesses asked; refuse to go on behind one of them (PROTOCOL §5)."""
-    environment, witnessing = engine.environment, engine.witnessing
-    ledger = engine.services.ledger
-    feeder = Feeder(
-        spine=SpineView(ledger),
-        transport=HttpTransport(),
-        list_witnesses=lambda: read_witness_list(environment.data).witnesses,
-        clock=engine.services.clock,
-    )
-    witnessing.feeder = feeder
-    feeder.require_not_behind()
-
-    def offer(note: bytes) -> bool:
-        if not witnessing.has_witnesses():
-            return False
-        feeder.offer(note)
-        return True
-
-    ledger.spine.on_checkpoint = offer
 
 
 def _make_engine(

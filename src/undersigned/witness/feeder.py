@@ -111,6 +111,7 @@ class Feeder:
         self._collecting: int | None = None
         # What the collector's thread is to take up next.
         self._offered: bytes | None = None
+        self._is_collecting = False
         self._collector: threading.Thread | None = None
         self._stopping = False
 
@@ -147,6 +148,7 @@ class Feeder:
                 while self._offered is None and not self._stopping:
                     self._changed.wait()
                 note, self._offered = self._offered, None
+                self._is_collecting = note is not None
             if note is None:
                 return
             lines: list[str] = []
@@ -156,6 +158,9 @@ class Feeder:
                 # A list that cannot be read: the spine is shown all the same.
                 _log.error("could not ask the witnesses: %s", error)
             self._hand_on(_size_of(note), lines)
+            with self._changed:
+                self._is_collecting = False
+                self._changed.notify_all()
 
     def require_not_behind(self, *, seconds: float = 5.0) -> list[Report]:
         """Ask every witness where it stands; return the reports. At start.
@@ -193,8 +198,16 @@ class Feeder:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End the threads; a conversation under way is not waited for."""
+        """Hand back what was offered, within its second, and end the threads.
+
+        A command that publishes and ends at once has its cosignatures, too. No other
+        conversation is waited for.
+        """
         with self._changed:
+            end = self._monotonic() + self._wait_seconds + JOIN_SECONDS
+            while self._offered is not None or self._is_collecting:
+                if not self._changed.wait(max(0.0, end - self._monotonic())):
+                    break
             self._stopping = True
             self._changed.notify_all()
             threads = [worker.thread for worker in self._workers.values()]
