@@ -354,7 +354,7 @@ class Cluster:
         words += ["--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]
         words += ["-U", SUPERUSER, "-D", str(server.data)]
         self.programs.run("initdb", *words)
-        server.configure(**_ALWAYS, **self._settings, **(settings or {}))
+        server.configure(**{**_ALWAYS, **self._settings, **(settings or {})})
         server.start()
         return server
 
