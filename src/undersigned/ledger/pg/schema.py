@@ -78,6 +78,7 @@ CREATE TABLE cells (
     log integer NOT NULL, block bigint NOT NULL, data bytea NOT NULL,
     PRIMARY KEY (log, block)
 );
+-- Of the logs, and with log 0 of the spine.
 CREATE TABLE checkpoint (
     log integer NOT NULL, size bigint NOT NULL, note bytea NOT NULL,
     at bigint NOT NULL, net bigint NOT NULL,
@@ -94,6 +95,24 @@ CREATE TABLE erasure (
     log integer NOT NULL, nonce bytea NOT NULL,
     PRIMARY KEY (log, nonce)
 );
+-- The spine log: one row. Its tiles and checkpoints have log 0.
+CREATE TABLE spine (
+    id integer PRIMARY KEY CHECK (id = 0),
+    size bigint NOT NULL, frontier bytea NOT NULL, client text
+);
+-- Which checkpoint stands where in the spine.
+CREATE TABLE spine_checkpoint (
+    log integer NOT NULL, size bigint NOT NULL, idx bigint NOT NULL,
+    PRIMARY KEY (log, size)
+);
+-- The totals of issued tokens that the spine has told last, and what of them was
+-- issued before the present record of issuing began.
+CREATE TABLE spine_issued (
+    log integer NOT NULL, key_index integer NOT NULL, total bigint NOT NULL,
+    before bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (log, key_index)
+);
+CREATE TABLE spine_retired (log integer PRIMARY KEY);
 -- Leaves of 357 bytes are not worth compressing, nor a second table.
 ALTER TABLE inbox ALTER leaf SET STORAGE PLAIN;
 """
