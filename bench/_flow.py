@@ -103,6 +103,50 @@ def run_journeys(
     )
 
 
+def run_at_rate(
+    *, port: int, journeys: Iterator[Journey], rate: float, seconds: float
+) -> Load:
+    """Begin ``rate`` journeys a second, whether earlier ones have ended or not.
+
+    The times are of whole journeys, from the moment when each should have begun: what
+    waits in this process counts too. One that finds no free connection opens another.
+    """
+    free: list[Client] = []
+    spans: list[float] = []
+
+    async def take(journey: Journey, due: float) -> None:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        client = free.pop() if free else Client(port)
+        await journey(client)
+        free.append(client)
+        spans.append(time.perf_counter() - due)
+
+    async def take_all() -> float:
+        begun = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(round(rate * seconds)):
+                group.create_task(take(next(journeys), begun + number / rate))
+        for client in free:
+            client.close()
+        return time.perf_counter() - begun
+
+    try:
+        took = uvloop.run(take_all())
+    except ExceptionGroup as errors:
+        raise NotStarted(f"a journey failed: {errors.exceptions[0]!r}") from errors
+    except StopIteration as error:
+        raise NotStarted("there are too few journeys for this time") from error
+    spans.sort()
+    return Load(
+        accepted=len(spans),
+        refused=0,
+        repeated=0,
+        seconds=took,
+        p50_ms=1e3 * spans[len(spans) // 2],
+        p99_ms=1e3 * spans[len(spans) * 99 // 100],
+    )
+
+
 def post_bodies(*, port: int, path: str, bodies: Path, seconds: float) -> Load:
     """Post the bodies of a file, one a line, until the time is over."""
     until = time.perf_counter() + seconds

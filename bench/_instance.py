@@ -29,12 +29,16 @@ ISSUER_HOST = "bench.example"
 TICK_SECONDS = 3600
 # Sent before a measurement begins, again and again where they do not suffice.
 WARM_BODIES = 4_000
+# In standard mode the clock ticks each minute.
+_MODES = {
+    "careful": 'mode = "careful"\ninterval_minutes = 60',
+    "standard": 'mode = "standard"',
+}
 _DRAFT = f"""
 id = "{CAMPAIGN}"
 title = "Measure what a signature costs"
 language = "en"
-mode = "careful"
-interval_minutes = 60
+MODE
 classes = ["email"]
 stances = ["for"]
 show_names = false
@@ -103,9 +107,11 @@ def read_challenge(log: Path) -> bytes:
     ).digest
 
 
-def make_fixture(*, bodies: int, fresh: bool = False) -> Fixture:
+def make_fixture(
+    *, bodies: int, fresh: bool = False, name: str = "sign", mode: str = "careful"
+) -> Fixture:
     """Return the fixture with at least ``bodies`` bodies, making what is missing."""
-    folder = FIXTURES / "sign"
+    folder = FIXTURES / name
     data = folder / "data"
     found = _read_note(folder)
     if fresh or found.get("code") != identify_code():
@@ -113,7 +119,7 @@ def make_fixture(*, bodies: int, fresh: bool = False) -> Fixture:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         draft = folder / "campaign.toml"
-        draft.write_text(_DRAFT, "utf-8")
+        draft.write_text(_DRAFT.replace("MODE", _MODES[mode]), "utf-8")
         run_command(data, "campaign", "create", str(draft))
         run_command(data, "campaign", "open", CAMPAIGN)
         _note(folder, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,13 +105,27 @@ def post_bodies(
 
 
 def get(
-    *, port: int, path: str, folder: Path, seconds: float, connections: int = 16
+    *,
+    port: int,
+    path: str,
+    folder: Path,
+    seconds: float,
+    connections: int = 16,
+    tag: str = "",
+    pause_ms: int = 0,
 ) -> Load:
-    """Read one address again and again."""
+    """Read one address again and again.
+
+    ``tag``: asked for on condition that it is another by now. ``pause_ms``: what each
+    connection waits between an answer and its next request.
+    """
     script = folder / "get.lua"
-    script.write_text(_GET_SCRIPT, "utf-8")
+    # A load that does not grow with what the server can bear.
+    pause = f"function delay() return {pause_ms} end" if pause_ms else ""
+    script.write_text(pause + _GET_SCRIPT, "utf-8")
     url = f"http://{HOST}:{port}{path}"
-    return _run(script, url, seconds, [], connections=connections)
+    headers = {"If-None-Match": tag} if tag else {}
+    return _run(script, url, seconds, [], connections=connections, headers=headers)
 
 
 def _run(
@@ -119,8 +134,11 @@ def _run(
     seconds: float,
     words: list[str],
     connections: int = CONNECTIONS,
+    headers: Mapping[str, str] | None = None,
 ) -> Load:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+    for name, value in (headers or {}).items():
+        command += ["-H", f"{name}: {value}"]
     command += [f"--timeout={TIMEOUT_SECONDS}s", "-s", str(script), url]
     if words:
         command += ["--", *words]

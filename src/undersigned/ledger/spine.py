@@ -471,5 +471,5 @@ class Spine:
             return
         note = self._read_note(size)
         if note is not None:
-            write_atomic(self.tree.folder / "checkpoint", note)
+            write_atomic(self.tree.folder / "checkpoint", note, stamped=True)
             self.shown_size = size
