@@ -94,7 +94,8 @@ def measure(
         tickets = _signers.grant_tickets(data, len(prepared))
         signers = _signers.make_signers(fixture, prepared, tickets)
         server = stack.enter_context(_instance.serve(data))
-        entry, pids = server, (server.pid,)
+        entry = server
+        pids: tuple[int, ...] = (server.pid,)
         if variant == NGINX:
             entry = stack.enter_context(_nginx.front(server))
             pids = (server.pid, entry.pid)
