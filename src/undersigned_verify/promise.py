@@ -44,9 +44,15 @@ class Promise:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Return the promise of a file; Fault unless its form is exact."""
+        """Return the promise of a file; Fault unless its form is exact.
+
+        Only what editors change in a text copied from a page is put right before: a
+        byte order mark, the line ends, the last of them. The signature decides.
+        """
         if len(data) > MAX_PROMISE:
             raise Fault("promise-form", "The file is too long.")
+        data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+        data = data.strip(b"\n") + b"\n"
         extra, note = None, data
         if data.startswith(b"extra "):
             line, separator, note = data.removeprefix(b"extra ").partition(b"\n\n")

@@ -73,6 +73,18 @@ class TestForm:
             found.verify(signed.key)
             found.check_leaf(signed.challenge)
 
+    def test_copied_from_a_page(self, signed: LogBuilder) -> None:
+        for data in (signed.promise("asha", DUE), with_leaf(signed, "asha")):
+            expected = Promise.parse(data)
+            for other in (
+                data.removesuffix(b"\n"),
+                b"\n" + data + b"\n\n",
+                b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"),
+            ):
+                assert Promise.parse(other) == expected
+            with pytest.raises(Fault):
+                Promise.parse(data.replace(b"\n", b"\r"))
+
     @pytest.mark.parametrize(
         "text",
         [
