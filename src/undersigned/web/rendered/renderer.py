@@ -167,6 +167,8 @@ class Renderer:
             # The pages database is locked or gone, the disk is full: what is kept is
             # served, and the text of an error may quote what a page shows.
             self._tell_failing(type(error).__name__)
+            # Broken, perhaps: the next look is over another one.
+            connection.close()
             return False
 
     def catch_up(self) -> bool:
