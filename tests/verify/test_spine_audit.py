@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -737,6 +740,32 @@ class TestCommand:
         (root / "spine/checkpoint").unlink()
         assert main(["audit", str(root)]) == 1
         assert "spine: REFUSED" in capsys.readouterr().out
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_over_http(tmp_path: Path, instance: Instance, capsys: Output) -> None:
+    root = instance.export(tmp_path)
+    handler = partial(_Quiet, directory=str(root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        assert main(["audit", f"{address}/c/river"]) == 0
+        assert "spine: accepted" in capsys.readouterr().out
+        assert main(["audit", address, "--log", "spine"]) == 0
+        assert main(["compare", f"{address}/c/river", str(root)]) == 0
+        # One file that is left makes it a spine, so that nobody hides it by half.
+        (root / "spine/checkpoint").unlink()
+        assert main(["audit", f"{address}/c/river"]) == 1
+        assert "file-missing (spine/checkpoint)" in capsys.readouterr().out
+        shutil.rmtree(root / "spine")
+        assert main(["audit", f"{address}/c/river"]) == 0
+        assert "none here to compare with" in capsys.readouterr().out
+        server.shutdown()
 
 
 def test_the_spine_of_an_address_is_beside_its_log() -> None:
