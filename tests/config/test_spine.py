@@ -135,6 +135,8 @@ class TestAWitnessedSpine:
         )
         witnessed.sign(campaign)
         witnessed.publish_anyway(campaign)
+        spine = witnessed.engine.services.ledger.spine
+        wait_until(lambda: size_of(witnessed) == spine.size)
         assert witnessed.audit(campaign).accepted
         assert witnessed.engine.failures == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ SPINE = "spine"
 POLICY = "policy.txt"
 # While a log or the spine is copied it may grow: then what is new is copied too.
 ATTEMPTS = 20
+PAUSE_SECONDS = 0.25
 
 
 class ExportNotEmpty(Conflict):
@@ -91,6 +93,8 @@ def copy_logs(public: Path, folder: Path, paths: list[str]) -> dict[str, int]:
         # The spine names origins; a log's path is what follows the host.
         if all(entered.get(path) == size for path, size in sizes.items()):
             return sizes
+        # The spine follows its log by up to a second, while witnesses are asked.
+        time.sleep(PAUSE_SECONDS)
     raise ExportOvertaken(dir=str(folder))
 
 
