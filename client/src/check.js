@@ -42,6 +42,14 @@ function fill(facts) {
   }
 }
 
+/** @param {string} tag @param {string} text that reads from left to right */
+function make(tag, text) {
+  const element = document.createElement(tag);
+  element.dir = "ltr";
+  element.textContent = text;
+  return element;
+}
+
 /**
  * Name the witnesses that have cosigned, each with its time (UTC, as `showTime`).
  * @param {import("./verdict.js").Checked["signers"]} all
@@ -52,13 +60,10 @@ function list(all) {
   each("[data-list=witnesses]", (e) =>
     e.replaceChildren(
       ...signers.map(({ name, at }) => {
-        const item = document.createElement("li");
-        // In the page's direction the name and its time would change places.
-        const line = item.appendChild(document.createElement("bdi"));
-        line.dir = "ltr";
+        const row = document.createElement("div");
         const time = new Date(at).toJSON().slice(0, 16).replace("T", " ");
-        line.textContent = `${name}, ${time} UTC`;
-        return item;
+        row.append(make("dt", name), make("dd", time + " UTC"));
+        return row;
       }),
     ),
   );

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from undersigned_verify.audit import AuditReport, audit_log
-from undersigned_verify.proof import InclusionProof
+from undersigned_verify.proof import parse_receipt
 
 from tests.factories.campaigns import Value, make_draft
 from tests.factories.cast import ASHA, MINA, OMAR_ACTS, PETRA
@@ -422,7 +422,7 @@ class Instance:
         """Return where a published signature stands in the log."""
         receipt = self.find_receipt(campaign, signed)
         assert receipt is not None, "not published yet"
-        return InclusionProof.parse(receipt).index
+        return parse_receipt(receipt)[0].index
 
     def net(self, campaign: Campaign) -> int:
         """Return the published net count."""

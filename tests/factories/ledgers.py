@@ -20,7 +20,7 @@ from undersigned_verify import entry, token
 from undersigned_verify.audit import AuditReport, audit_log
 from undersigned_verify.canonical import encode_base64
 from undersigned_verify.note import VerifierKey
-from undersigned_verify.proof import InclusionProof
+from undersigned_verify.proof import parse_receipt
 
 from tests.factories.cast import MINA, PETRA
 from tests.factories.keys import KeyBox
@@ -356,7 +356,7 @@ class River:
         """Return where a published signature stands."""
         receipt = self.find_receipt(pooled)
         assert receipt is not None, "not published yet"
-        return InclusionProof.parse(receipt).index
+        return parse_receipt(receipt)[0].index
 
     @property
     def key(self) -> VerifierKey:

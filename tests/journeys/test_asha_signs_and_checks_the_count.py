@@ -84,11 +84,17 @@ def test_the_check_page_checks_in_the_browser_and_says_so(
     receipt = asha.saves("Save the receipt", "receipt.tlog-proof")
 
     vic = visit()
+    # A site that names no witnesses may have no policy.txt.
+    vic.expects_errors = True
     vic.opens("/en/check/")
     vic.hands_in(receipt)
     vic.presses("Check")
     vic.sees("This receipt is good")
     vic.sees("Checked in this browser")
+    vic.sees("Its checkpoint is entered in the spine")
+    # No witness has looked, and the page says what that means.
+    vic.sees("this site names none")
+    vic.sees("nobody would notice who does not compare")
     link = vic.page.get_by_role("link", name="Publish the soil survey")
     assert link.get_attribute("href") == f"/c/{campaign}/"
     vic.page.get_by_role("link", name="log.vkey").click()
@@ -105,6 +111,39 @@ def test_the_check_page_checks_in_the_browser_and_says_so(
     mallory.hands_in(forged)
     mallory.presses("Check")
     mallory.sees("This receipt does not hold")
+
+    # Another place in the spine than the entry's.
+    head, found, place = receipt.read_text(encoding="utf-8").rpartition("index ")
+    forged.write_text(f"{head}{found}1{place}", encoding="utf-8")
+    mallory.opens("/en/check/")
+    mallory.hands_in(forged)
+    mallory.presses("Check")
+    mallory.sees("This receipt does not hold")
+
+
+def test_a_kept_promise_becomes_a_receipt_without_asking_the_server(
+    world: World, campaign: str, visit: Visit, tmp_path: Path
+) -> None:
+    asha = visit()
+    asha.gets_permission_by_mail(campaign, "asha.builds@example.org")
+    asha.signs()
+    asha.sees("Signed. It waits to be published")
+    promise = asha.saves("Save the promise", "promise.txt")
+    world.advance()
+    other = visit()
+    other.opens("/en/check/")
+    other.hands_in(promise)
+    other.presses("Check")
+    other.presses("Build the receipt here")
+    receipt = other.saves("Save the receipt", "receipt.tlog-proof")
+    keys = []
+    for option, log in (("--vkey", f"c/{campaign}"), ("--spine-vkey", "spine")):
+        path = tmp_path / option
+        path.write_bytes(world.get(f"/{log}/log.vkey"))
+        keys += [option, str(path)]
+    checked = verify("receipt", str(receipt), *keys)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"localhost:{world.port}/spine" in checked.stdout
 
 
 def test_without_scripts_the_server_checks_and_says_so(
@@ -125,6 +164,7 @@ def test_without_scripts_the_server_checks_and_says_so(
     vic.presses("Check")
     assert "This receipt is good" in vic.text()
     assert "you have only its word for it" in vic.text()
+    assert "Its checkpoint is entered in the spine" in vic.text()
 
 
 def test_one_address_signs_once(world: World, campaign: str, visit: Visit) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from undersigned_verify import token
+from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.errors import Fault
-from undersigned_verify.proof import InclusionProof, verify_receipt
+from undersigned_verify.note import VerifierKey, parse_note
+from undersigned_verify.proof import InclusionProof, parse_receipt, verify_receipt
 
 from tests.factories.ledgers import HOST, STATEMENT, River, require_accepted
+from undersigned.ledger.operations import show_spine
+from undersigned.ledger.queries import list_spine_checkpoints
 
 
 @pytest.fixture
@@ -72,15 +78,91 @@ class TestAReceipt:
         river.publish()
         receipt = river.find_receipt(asha)
         assert receipt is not None
-        proof = InclusionProof.parse(receipt)
-        assert proof.extra is not None
+        proof, second = parse_receipt(receipt)
 
         def keep(w: bytes) -> bytes:
             assert proof.extra is not None
-            return InclusionProof(
+            first = InclusionProof(
                 proof.index, proof.hashes, proof.checkpoint, proof.extra + w
-            ).encode()
+            )
+            return first.encode() + second.encode()
 
         assert verify_receipt(keep(asha.w), river.key).has_w
         with pytest.raises(Fault):
             verify_receipt(keep(bytes(32)), river.key)
+
+
+class TestItsSecondPart:
+    """It leads from the log's checkpoint to one of the spine."""
+
+    @pytest.fixture
+    def spine_key(self, river: River) -> VerifierKey:
+        path = river.folder / "public/spine/log.vkey"
+        return VerifierKey.parse(path.read_text().strip())
+
+    def test_it_holds_under_the_spines_key(
+        self, river: River, spine_key: VerifierKey
+    ) -> None:
+        pooled = []
+        for _round in range(3):
+            pooled += river.pool(2)
+            river.publish()
+        for one in pooled:
+            receipt = river.find_receipt(one)
+            assert receipt is not None
+            verdict = verify_receipt(receipt, river.key, spine_key=spine_key)
+            assert verdict.size == 12
+            assert verdict.spine is not None
+            assert verdict.spine.is_signed
+
+    def test_it_is_of_what_the_spine_shows_only(
+        self, river: River, spine_key: VerifierKey
+    ) -> None:
+        asked: list[bytes] = []
+
+        def take_up(note: bytes) -> bool:
+            asked.append(note)
+            return True
+
+        (asha,) = river.pool(1)
+        river.publish()
+        before = river.find_receipt(asha)
+        assert before is not None
+        river.ledger.spine.on_checkpoint = take_up
+        (omar,) = river.pool(1)
+        river.publish()
+        # The log shows it; witnesses are asked about the spine.
+        assert river.find_receipt(omar) is None
+        assert river.find_receipt(asha) == before
+        assert list_notes(river, 8) == []
+        size = Checkpoint.parse(parse_note(asked[0]).text).size
+        show_spine(ledger=river.ledger, size=size, cosignatures=[])
+        receipt = river.find_receipt(omar)
+        assert receipt is not None
+        verdict = verify_receipt(receipt, river.key, spine_key=spine_key)
+        assert verdict.spine is not None
+        assert verdict.spine.checkpoint.size == size
+
+    def test_the_spines_checkpoints_that_hold_a_count_are_listed(
+        self, river: River
+    ) -> None:
+        for _round in range(3):
+            river.pool(1)
+            river.publish()
+        kept = river.folder / "public/spine/checkpoints"
+        every = [path.read_bytes() for path in sorted(kept.iterdir(), key=as_number)]
+        assert list_notes(river, 6) == every
+        assert list_notes(river, 7) == every[1:]
+        assert list_notes(river, 9) == every[3:]
+        assert list_notes(river, 10) == []
+        assert list_notes(river, 6, most=2) == every[:2]
+
+
+def as_number(path: Path) -> int:
+    return int(path.name)
+
+
+def list_notes(river: River, size: int, most: int = 9) -> list[bytes]:
+    return list_spine_checkpoints(
+        ledger=river.ledger, origin=river.origin, size=size, most=most
+    )

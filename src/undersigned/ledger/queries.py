@@ -16,6 +16,7 @@ from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.data import CheckpointRow
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.open_log import OpenLog
+from undersigned.ledger.spine import SPINE_ID
 
 
 class FileTiles:
@@ -128,6 +129,24 @@ def find_place_in_spine(*, ledger: Ledger, origin: str) -> int | None:
         (log.log_id, log.size),
     )
     return int(rows[0][0]) if rows else None
+
+
+def list_spine_checkpoints(
+    *, ledger: Ledger, origin: str, size: int, most: int
+) -> list[bytes]:
+    """Return the spine's checkpoints that hold a log's checkpoint of ``size``.
+
+    Signed notes as they are published, with their cosignatures, oldest first, at most
+    ``most``; none where that checkpoint is not entered yet, or not shown.
+    """
+    log = ledger.get_log(origin)
+    rows = ledger.read(
+        "SELECT kept.note FROM spine_checkpoint AS place JOIN checkpoint AS kept "
+        "ON kept.log=? AND kept.size>place.idx AND kept.size<=? "
+        "WHERE place.log=? AND place.size=? ORDER BY kept.size LIMIT ?",
+        (SPINE_ID, ledger.spine.shown_size, log.log_id, size, most),
+    )
+    return [bytes(note) for (note,) in rows]
 
 
 def list_checkpoints(*, ledger: Ledger, origin: str) -> list[CheckpointRow]:

@@ -19,6 +19,7 @@ from undersigned.web.public.statement import (
     split_statement,
     text_language,
 )
+from undersigned.web.public.witnessed import find_witnessed
 from undersigned.web.shared.services import Services
 
 _NEWEST_REMOVALS = 3
@@ -225,6 +226,7 @@ def make_campaign_page(
         "newest_removals": make_removals(removals)[:_NEWEST_REMOVALS],
         "removed": sum(removal.signatures for removal in removals),
         "commands": make_commands(services, campaign),
+        "spine": find_witnessed(services, origin, count.tree_size),
         **make_growth(services, campaign, removals, language),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods
 
@@ -14,6 +15,8 @@ from undersigned.web.public.statement import choose_title
 from undersigned.web.shared.errors import translate
 from undersigned.web.shared.page import render_page
 from undersigned.web.shared.services import require_turn, services
+
+_SLOT = '<span data-slot="{}"></span>'
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -46,6 +49,9 @@ def _page(
         "refused": translate(refused) if refused else None,
         "host": services(request).settings.host,
         "messages": words.make_client_messages(),
+        # Numbers that the script fills in, inside sentences of any language.
+        "cosigned": format_html(_SLOT, "cosigned"),
+        "witnesses": format_html(_SLOT, "witnesses"),
     }
     if found is not None:
         name = words.STANCE_NAMES[found.stance]
