@@ -105,9 +105,11 @@ class TestASynchronousStandby:
         assert found == [(1,), (2,)]
 
 
+# A run in the background may be started deaf to SIGINT.
 RUN = """
-import sys, time
+import signal, sys, time
 from undersigned.drills.postgres import Cluster
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cluster = Cluster(durable=False)
 server = cluster.start_primary()
 print(cluster.folder, server.pid, flush=True)
