@@ -54,7 +54,12 @@ class Visitor:
         return self.page.inner_text("main")
 
     def presses(self, name: str) -> None:
-        """Press the visible button of that name."""
+        """Press the visible button of that name, once the page's scripts have run.
+
+        Earlier the form goes the way without scripts, as it should for people; on a
+        crowded host a journey would be that early now and then.
+        """
+        self.page.wait_for_load_state("load")
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def sees(self, text: str) -> None:

@@ -143,7 +143,7 @@ def test_a_kept_promise_becomes_a_receipt_without_asking_the_server(
         keys += [option, str(path)]
     checked = verify("receipt", str(receipt), *keys)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"localhost:{world.port}/spine" in checked.stdout
+    assert "\n  spine   leaf " in checked.stdout
 
 
 def test_without_scripts_the_server_checks_and_says_so(
@@ -204,7 +204,6 @@ def test_a_lost_answer_is_taken_up_with_the_same_bytes(
 ) -> None:
     asha = visit()
     asha.expects_errors = True
-    asha.gets_permission_by_mail(campaign, "asha.lost@example.org")
     bodies: list[str | None] = []
 
     def lose(route: object, request: object) -> None:
@@ -218,7 +217,9 @@ def test_a_lost_answer_is_taken_up_with_the_same_bytes(
         else:
             route.continue_()  # type: ignore[attr-defined]  # Playwright's Route
 
+    # Before any page is opened: on a crowded host Chromium may overlook a later one.
     asha.page.route(f"**/c/{campaign}/sign", lose)
+    asha.gets_permission_by_mail(campaign, "asha.lost@example.org")
     before = world.count(campaign)["net"]
     asha.signs()
     asha.sees("Not finished yet")
@@ -254,12 +255,12 @@ def test_an_expired_permission_leads_to_a_new_one(
 ) -> None:
     asha = visit()
     asha.expects_errors = True
-    asha.gets_permission_by_mail(campaign, "asha.slow@example.org")
     expired = {"status": 403, "json": {"code": "ticket-expired"}}
     asha.page.route(
         f"**/c/{campaign}/issue",
         lambda route: route.fulfill(**expired),
     )
+    asha.gets_permission_by_mail(campaign, "asha.slow@example.org")
     asha.signs()
     asha.sees("This permission to sign has run out")
     shown = asha.text()
