@@ -327,21 +327,27 @@ def _make_engine(
 
 
 def _keep_shown(records: list[ShownRecord]) -> None:
-    """Hand on to the pages database, from the writer's thread.
-
-    That thread keeps no connection from one publication to the next: the server
-    behind it may have gone, and nobody would close it at the end.
-    """
+    """Hand on to the pages database, from the writer's thread."""
     try:
         keep_shown_records(records)
     finally:
-        connection.close()
+        _leave_server()
 
 
 def _erase_shown(nonces: list[bytes]) -> None:
     try:
         erase_shown_records(nonces)
     finally:
+        _leave_server()
+
+
+def _leave_server() -> None:
+    """Keep no connection to a server from one publication to the next.
+
+    It may have gone meanwhile, and nobody would close it at the end. SQLite's stays:
+    while one is open, its journal is no new file at whose time somebody came.
+    """
+    if connection.vendor == "postgresql":
         connection.close()
 
 
