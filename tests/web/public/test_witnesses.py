@@ -4,50 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import sha256
+from functools import partial
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from undersigned_verify.checkpoint import Checkpoint
-from undersigned_verify.cosignature import cosignature_line, witness_key
 from undersigned_verify.note import parse_note
 from undersigned_verify.proof import parse_receipt
 
+from tests.factories.friends import AT, Friend, publish_policy
 from tests.factories.instances import Instance, Signed
 from tests.web.conftest import Reader, text_of
 from undersigned.campaigns.data import Campaign
-from undersigned.ledger.operations import show_spine
 
-AT = 1_795_953_600  # 29 November 2026, 12:00 UTC
 ALONE = "nobody would notice who does not compare checkpoints"
 SAYS = "it has been shown one history of this site’s logs, not that the count is honest"
-
-
-class Friend:
-    """A witness."""
-
-    def __init__(self, name: str) -> None:
-        self.name = f"{name}.example/witness"
-        self.private = Ed25519PrivateKey.from_private_bytes(
-            sha256(name.encode()).digest()
-        )
-
-    def line(self) -> str:
-        """Return this witness's line of a policy."""
-        key = witness_key(self.name, self.private.public_key().public_bytes_raw())
-        return f"witness {self.name} {key.vkey} https://{self.name}\n"
-
-    def cosigns(self, instance: Instance, note: bytes, time: int = AT) -> None:
-        """Say of a checkpoint of the spine that it continues all before."""
-        text = parse_note(note).text
-        line = cosignature_line(text, name=self.name, private=self.private, time=time)
-        show_spine(
-            ledger=instance.engine.services.ledger,
-            size=Checkpoint.parse(text).size,
-            cosignatures=[line],
-        )
 
 
 OMAR, MINA = Friend("omar"), Friend("mina")
@@ -69,14 +41,7 @@ def signed(instance: Instance, campaign: Campaign) -> Signed:
 def name(instance: Instance) -> Callable[..., None]:
     """Return a function that publishes a policy with these witnesses."""
 
-    def publish(*friends: Friend) -> None:
-        names = " ".join(friend.name for friend in friends)
-        text = "".join(friend.line() for friend in friends)
-        text += f"group both all {names}\nquorum both\n" if friends else "quorum none\n"
-        public = instance.engine.services.ledger.public
-        (public / "policy.txt").write_text(text, encoding="utf-8")
-
-    return publish
+    return partial(publish_policy, instance)
 
 
 def newest(instance: Instance) -> bytes:

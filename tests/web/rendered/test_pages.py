@@ -16,12 +16,14 @@ from django.utils import translation
 
 from tests.factories.campaigns import TITLE
 from tests.factories.cast import OMAR_ACTS
+from tests.factories.friends import Friend, publish_policy
 from tests.factories.signers import show
 from tests.web.conftest import Reader, text_of
 from tests.web.rendered.conftest import NAME, House, PagesDatabase, gather
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.operations import begin_closing
 from undersigned.kernel.actor import OPERATOR
+from undersigned.ledger.operations import show_spine
 from undersigned.signatures.operations.withdraw import (
     erase_shown,
     erase_shown_by_operator,
@@ -253,6 +255,34 @@ class TestAPageChanges:
         assert "/en/c/other/" in asked
         assert "/en/" in asked
         assert not [each for each in asked if "/c/soil/" in each or "privacy" in each]
+
+    def test_when_the_spine_or_a_witness_has_more_to_say(
+        self, house: House, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ledger = house.instance.engine.services.ledger
+        asked: list[bytes] = []
+
+        def ask(note: bytes) -> bool:
+            asked.append(note)
+            return True
+
+        ledger.spine.on_checkpoint = ask
+        house.instance.sign(campaign, "vic@example.org")
+        house.instance.publish_anyway(campaign)
+        house.renderer.catch_up()
+        # The count is there; the spine is shown once its witnesses have been asked.
+        assert b"This count is held by" not in house.get(CAMPAIGN).body
+        omar = Friend("omar")
+        publish_policy(house.instance, omar)
+        show_spine(ledger=ledger, size=ledger.spine.size, cosignatures=[])
+        house.renderer.catch_up()
+        assert b"This count is held by" in house.get(CAMPAIGN).body
+        assert b"has not cosigned it" in house.get(CAMPAIGN).body
+        made = count_asked(house, monkeypatch)
+        omar.cosigns(house.instance, asked[-1])
+        house.renderer.catch_up()
+        assert b"It is cosigned by the one witness" in house.get(CAMPAIGN).body
+        assert {address.partition("/c/")[2] for address in made} == {"soil/"}
 
     def test_when_a_campaign_opens(self, house: House, campaign: Campaign) -> None:
         house.instance.create(id="later", title="Mend the bridge")

@@ -19,7 +19,7 @@ from undersigned.web.public.statement import (
     split_statement,
     text_language,
 )
-from undersigned.web.public.witnessed import find_witnessed
+from undersigned.web.public.witnessed import find_witnessed, read_policy
 from undersigned.web.shared.services import Services
 
 _NEWEST_REMOVALS = 3
@@ -226,7 +226,9 @@ def make_campaign_page(
         "newest_removals": make_removals(removals)[:_NEWEST_REMOVALS],
         "removed": sum(removal.signatures for removal in removals),
         "commands": make_commands(services, campaign),
-        "spine": find_witnessed(services, origin, count.tree_size),
+        "spine": find_witnessed(
+            services, read_policy(services), origin, count.tree_size
+        ),
         **make_growth(services, campaign, removals, language),
     }
 

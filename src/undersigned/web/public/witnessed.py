@@ -22,6 +22,7 @@ from undersigned.web.shared.services import Services
 # Witnesses may have been silent for a while: so many later checkpoints of the spine,
 # each of which holds the count as well, are looked through for their word.
 _MOST = 32
+POLICY = "policy.txt"
 _LAST = int(datetime.max.replace(tzinfo=UTC).timestamp())
 
 _logger = logging.getLogger("undersigned.pages")
@@ -47,7 +48,7 @@ class Witnessed:
 def read_policy(services: Services) -> Policy | None:
     """Return the site's published policy; None where it has none that can be read."""
     try:
-        return parse_policy((services.ledger.public / "policy.txt").read_bytes())
+        return parse_policy((services.ledger.public / POLICY).read_bytes())
     except FileNotFoundError:
         return None
     except Fault as fault:
@@ -78,20 +79,29 @@ def _find_signers(policy: Policy, notes: Sequence[Note]) -> Iterator[Signer]:
             yield Signer(words.name, datetime.fromtimestamp(words.time, tz=UTC))
 
 
-def find_witnessed(services: Services, origin: str, size: int) -> Witnessed | None:
+def _is_settled(policy: Policy, note: bytes, found: Witnessed) -> bool:
+    """Whether no later checkpoint is worth a look, nor what that costs."""
+    if len(found.signers) == found.witnesses:
+        return True
+    return policy.asks_for_witnesses and policy.is_met(note)
+
+
+def find_witnessed(
+    services: Services, policy: Policy | None, origin: str, size: int
+) -> Witnessed | None:
     """Return the spine's checkpoint that holds a log's checkpoint of ``size``.
 
-    The first one, or one soon after that more witnesses have cosigned; so it stays the
-    same for a count unless a witness speaks late. None while it is not entered.
+    The first one, or one soon after that a quorum has cosigned, or more witnesses; so
+    it stays the same for a count unless a witness speaks late. None while it is not
+    entered.
     """
-    policy = read_policy(services)
     best: Witnessed | None = None
     for note in list_spine_checkpoints(
         ledger=services.ledger, origin=origin, size=size, most=_MOST
     ):
         found = read_witnessed(policy, note)
+        if policy is None or _is_settled(policy, note, found):
+            return found
         if best is None or len(found.signers) > len(best.signers):
             best = found
-        if len(best.signers) == best.witnesses:
-            break
     return best
