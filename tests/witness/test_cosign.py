@@ -428,6 +428,7 @@ class TestAState:
             trust_log(witness=again, vkey=spine.vkey)
         with pytest.raises(WitnessStateLost):
             get_witness_key(witness=again)
+        assert again.find_trouble() is not None
         again.store.close()
 
     def test_a_key_from_a_copy_cosigns_nothing(
@@ -437,8 +438,10 @@ class TestAState:
         old = key.read_bytes()
         replace_witness_key(witness=witness)
         ask(witness, spine.ask(0))
+        assert witness.find_trouble() is None
         key.write_bytes(old)
         assert isinstance(refuse(witness, spine.ask(5)), WitnessStateLost)
+        assert "put back from a copy" in str(witness.find_trouble())
 
     def test_a_state_without_its_key_cosigns_nothing(
         self, witness: Witness, data: Path, spine: SmallLog

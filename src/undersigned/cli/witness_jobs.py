@@ -57,7 +57,7 @@ def list_job(witnessing: Witnessing, _values: Values) -> Values:
     return {
         "name": witnessing.witness.name,
         "url": witnessing.submission_url,
-        "trouble": store.find_trouble(),
+        "trouble": witnessing.witness.find_trouble(),
         "logs": [
             {
                 "origin": log.origin,

@@ -178,12 +178,14 @@ class WitnessStore:
             return [Evidence(row[0], EvidenceKind(row[1]), *row[2:]) for row in rows]
 
     def find_trouble(self) -> str | None:
-        """Say why nothing can be cosigned, None where something can."""
+        """Say why this state can cosign nothing, None where it can."""
         try:
             with self._reading() as db:
                 mark = read_mark(self.mark_path)
                 if db is not None and mark is not None:
                     _require_not_older(db, mark)
+            if mark is None and any(log.note for log in self.list_logs()):
+                return f"{MARK} is missing: the database was put back from a copy"
         except (WitnessStateLost, StorageFailed) as error:
             return str(error)
         return None

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 from undersigned.witness.key import KEY_FILE, WitnessKey, make_seed
-from undersigned.witness.mark import Mark, write_mark
+from undersigned.witness.mark import Mark, read_mark, write_mark
 from undersigned.witness.store import Change, WitnessStateLost, WitnessStore
+
+_NOT_OF_THIS_STATE: Final = (
+    "the witness's key does not belong to this state: one of them was put back from a "
+    "copy, or the host was changed. See docs/operate/witnesses.md"
+)
 
 
 class Witness:
@@ -47,12 +53,19 @@ class Witness:
             raise KeyMissing(name=KEY_FILE)
         key = WitnessKey(self.name, keystore.get(KEY_FILE))
         if mark is None or mark.vkey != key.vkey:
-            raise WitnessStateLost(
-                problem="the witness's key does not belong to this state: one of them "
-                "was put back from a copy, or the host was changed. See "
-                "docs/operate/witnesses.md"
-            )
+            raise WitnessStateLost(problem=_NOT_OF_THIS_STATE)
         return key
+
+    def find_trouble(self) -> str | None:
+        """Say why nothing can be cosigned, None where something can."""
+        found = self.store.find_trouble()
+        if found is not None or self._keystore is None or not self.has_key:
+            return found
+        mark = read_mark(self.store.mark_path)
+        key = WitnessKey(self.name, self._keystore.get(KEY_FILE))
+        return (
+            None if mark is not None and mark.vkey == key.vkey else _NOT_OF_THIS_STATE
+        )
 
     def get_or_make_key(self, change: Change) -> WitnessKey:
         """Return the key; the first time, make it. Raises as ``get_key`` does.
