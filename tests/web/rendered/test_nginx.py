@@ -255,9 +255,11 @@ def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def list_log_files(house: House, campaign: Campaign) -> list[str]:
-    folder = house.instance.folder(campaign)
+    """Return the addresses of every file of the campaign's log and of the spine."""
+    public = house.instance.environment.public
     return [
-        f"/{campaign.path}/{path.relative_to(folder)}"
+        f"/{path.relative_to(public)}"
+        for folder in (public / campaign.path, public / "spine")
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
@@ -275,7 +277,7 @@ def test_every_file_is_answered_as_the_program_answers_it(
         each for each in house.renderer.store.list_addresses() if "/static/" in each
     ]
     logs = list_log_files(house, campaign)
-    assert f"/{campaign.path}/tile/entries/000" in logs
+    assert {f"/{campaign.path}/tile/entries/000", "/spine/checkpoint"} < set(logs)
     assert len(own_files) > 5
     for path in [*house.renderer.pages, *own_files, *logs]:
         ours, theirs = house.get(path), nginx.get(path)
