@@ -90,7 +90,10 @@ def describe(report: Report) -> str:
 
 
 def summarize(reports: list[Report]) -> str:
-    """Return one line a drill."""
+    """Return one line a drill, and below it what did not pass.
+
+    Said again at the end, because a long output is often kept without its middle.
+    """
     lines = []
     for report in reports:
         word = "passed" if report.passed else "FAILED"
@@ -99,6 +102,7 @@ def summarize(reports: list[Report]) -> str:
             f"{report.drill:8} {word}  {len(report.checks)} checks"
             f"{skipped}  {report.seconds:.0f} s"
         )
+        lines += [f"  FAIL  {it.name}: {it.detail}" for it in report.failed]
     return "\n".join(lines)
 
 

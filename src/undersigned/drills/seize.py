@@ -126,6 +126,13 @@ class Thief:
         files["server.log"] = server.log.read_bytes()
         if server.is_running:
             files |= copy_deleted(server.pid)
+        haul = Haul(moment, files, self.read_dates())
+        self.hauls.append(haul)
+        return haul
+
+    def read_dates(self) -> dict[str, set[int]]:
+        """Return when each private file or folder was last changed, as in a haul."""
+        server = self._server
         modified: dict[str, set[int]] = {}
         for path in (server.data, *server.data.rglob("*")):
             name = str(path.relative_to(server.folder))
@@ -134,9 +141,7 @@ class Thief:
                     # A journal may come and go while we look.
                     stat = path.lstat()
                     modified[name] = {int(stat.st_mtime), int(stat.st_ctime)}
-        haul = Haul(moment, files, modified)
-        self.hauls.append(haul)
-        return haul
+        return modified
 
 
 class Watch(threading.Thread):
@@ -171,7 +176,9 @@ async def _live_through(
 ) -> Visitors:
     site = NetSite(server.port)
     keys = await signing.read_keys(site, PATH)
-    visitors = Visitors(server.port, keys, random.Random(options.seed))
+    visitors = Visitors(
+        server.port, keys, random.Random(options.seed), wait=_stand_clear
+    )
     marks = visitors.markers
     await _be_early_in_interval()
     report.say("signers come")
@@ -198,6 +205,7 @@ async def _live_through(
     # Something is pooled, whether or not the minute ended while they came.
     await visitors.sign()
     await _wait_for_growth(site, report)
+    await _wait_until_dated(thief, visitors)
     thief.take("after a publication")
     report.say("erasing, withdrawing")
     await visitors.erase(erased)
@@ -206,6 +214,7 @@ async def _live_through(
     for _number in range(options.pick(tiny=2, ci=10, full=30)):
         await visitors.sign()
     await _wait_for_growth(site, report)
+    await _wait_until_dated(thief, visitors)
     thief.take("after another publication")
     await site.close()
     return visitors
@@ -222,6 +231,19 @@ async def _be_early_in_interval() -> None:
         await asyncio.sleep(left + 1)
 
 
+async def _stand_clear() -> None:
+    """Let nobody come in the seconds of a publication.
+
+    It changes every file, in a second that everybody knows: a request of the same
+    second would look as if it had been written down.
+    """
+    into = SystemClock().now().timestamp() % INTERVAL
+    if into > INTERVAL - 6:
+        await asyncio.sleep(INTERVAL - into + 4)
+    elif into < 4:
+        await asyncio.sleep(4 - into)
+
+
 async def _wait_for_growth(site: NetSite, report: Report) -> None:
     report.say("waiting for the minute's publication")
     before = (await get(site, f"/{PATH}/checkpoint")).body
@@ -230,8 +252,17 @@ async def _wait_for_growth(site: NetSite, report: Report) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("nothing was published for three minutes")
         await asyncio.sleep(0.2)
-    # Shown records follow the checkpoint, and the issuance file is settled then.
+    # Shown records follow the checkpoint.
     await asyncio.sleep(2)
+
+
+async def _wait_until_dated(thief: Thief, visitors: Visitors) -> None:
+    """Give the server time to settle its files: a crowded host may need seconds."""
+    for _second in range(20):
+        dated = thief.read_dates()
+        if not any(seconds & visitors.traces.seconds for seconds in dated.values()):
+            break
+        await asyncio.sleep(1)
 
 
 async def _die_under_load(server: LiveServer, visitors: Visitors) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 import string
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from undersigned.drills import signer as signing
@@ -92,14 +93,27 @@ class Signed:
     shown: dict[str, str] | None
 
 
+async def _come_at_once() -> None:
+    pass
+
+
 class Visitors:
-    """Signers of one campaign over a live server, leaving traces on purpose."""
+    """Signers of one campaign over a live server, leaving traces on purpose.
+
+    ``wait``: awaited before each of them sends anything.
+    """
 
     def __init__(
-        self, port: int, keys: dict[str, KeyFacts], rng: random.Random
+        self,
+        port: int,
+        keys: dict[str, KeyFacts],
+        rng: random.Random,
+        *,
+        wait: Callable[[], Awaitable[None]] = _come_at_once,
     ) -> None:
         self.port = port
         self.keys = keys
+        self.wait = wait
         self.markers = Markers()
         self.traces = Traces()
         # In the order in which tokens were issued, and signatures sent.
@@ -154,6 +168,7 @@ class Visitors:
         return Signed(signer.address, signature, shown)
 
     async def _confirm(self, site: Site, signer: Signer, *, link: bool) -> str:
+        await self.wait()
         self.traces.touch()
         ask = await signing.ask_by_email(site, self.campaign, signer)
         mail = await signing.wait_for_mail(site, signer.address)
@@ -206,6 +221,7 @@ class Visitors:
 
     async def sign_otherwise(self, invitation: str) -> None:
         """By invitation, and in the open class by work."""
+        await self.wait()
         site, signer = self.come()
         ticket = await signing.use_invitation(site, self.campaign, invitation, signer)
         self._keep("an invitation's ticket", ticket)
@@ -332,6 +348,7 @@ class Visitors:
 
     async def withdraw(self, signed: Signed) -> None:
         """Withdraw; what was shown goes with it. The secret is public from then on."""
+        await self.wait()
         site, _signer = self.come()
         found = signed.signature
         answer = await signing.send_withdrawal(
@@ -347,6 +364,7 @@ class Visitors:
 
     async def erase(self, signed: Signed) -> None:
         """Erase what is shown beside a signature that stays."""
+        await self.wait()
         site, signer = self.come()
         found = signed.signature
         page = await post_form(
