@@ -20,9 +20,11 @@ from undersigned.credentials.issuer import Issuer
 from undersigned.drills import (
     close,
     crash,
+    disk,
     double,
     faults,
     order,
+    power,
     unlink,
     vectors,
     witness,
@@ -127,3 +129,21 @@ def witness_that_trusts_everything(values: Values) -> Values:
     """A witness that looks at no size, proof or root hash."""
     with patch.object(witness, "SERVER", "tests.drills.trusting_witness"):
         return witness.run(values)
+
+
+def power_with_unsynced_ledger(values: Values) -> Values:
+    """A server whose ledger does not wait for the disk."""
+    with patch.object(power, "SERVER", "tests.drills.unsynced_server"):
+        return power.run(values)
+
+
+def power_with_unsynced_names(values: Values) -> Values:
+    """A server that syncs files and not the folders they are in."""
+    with patch.object(power, "SERVER", "tests.drills.unnamed_server"):
+        return power.run(values)
+
+
+def disk_that_nobody_hears(values: Values) -> Values:
+    """A product that takes every barrier for a success."""
+    with patch.object(disk, "TRIALS", "tests.drills.deaf_trials"):
+        return disk.run(values)

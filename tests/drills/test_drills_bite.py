@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 # The drills whose smallest size takes seconds; crash, faults and seize need a server
 # and minutes of its clock, and run in `make drills`.
-QUICK = ("vectors", "double", "close")
+QUICK = ("vectors", "double", "close", "clock", "power", "disk")
 
 # What is broken, and words of checks that must then fail.
 BROKEN = [
@@ -27,6 +27,9 @@ BROKEN = [
     ("witness_that_trusts_everything", ["exactly one", "two histories"]),
     ("crash_with_careless_server", ["are lost"]),
     ("faults_that_nobody_hears", ["stops loudly"]),
+    ("power_with_unsynced_ledger", ["of 12 states"]),
+    ("power_with_unsynced_names", ["of 12 states"]),
+    ("disk_that_nobody_hears", ["without stopping loudly"]),
 ]
 
 

@@ -310,8 +310,10 @@ def _add_instance(nouns: Any) -> None:
 
 # Each a module of undersigned.drills; named here so that --help loads none of them.
 # In the order in which a failure says most: forms, then the log, then storage.
-DRILLS = tuple(
-    "vectors tamper double close order unlink witness faults crash seize".split()
+DRILLS = (
+    *("vectors", "tamper", "double", "close", "clock", "order", "unlink"),
+    "witness",
+    *("faults", "disk", "power", "crash", "seize"),
 )
 
 

@@ -1,12 +1,13 @@
 """``crash``: kill -9 under load loses nothing, moves nothing and forks nothing.
 
 The server is killed at random moments, at each numbered step of a publication
-(ledger/publish.py), before chosen fsyncs and renames, and while it starts. Signers
-repeat what was not answered. In the end every promise must stand in the log exactly
-once, and every checkpoint that anybody ever saw must be a prefix of it.
+(ledger/publish.py, ledger/spine.py), before chosen fsyncs and renames, and while it
+starts. At each single call of redeeming, issuing and rebuilding, ``disk`` does it.
+Signers repeat what was not answered. In the end every promise must stand in the log
+exactly once, and every checkpoint that anybody ever saw must be a prefix of it.
 
 What kill -9 cannot show is a power cut: pages that the kernel has not written survive
-the death of a process. That fsync is called, and where, is tested in tests/ledger.
+the death of a process. ``power`` shows that.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from undersigned.kernel.clock import SystemClock
 STEPS = (
     *("choose", "append", "before-commit", "after-commit", "after-mark"),
     *("after-export", "after-hand-on"),
+    *("spine-before-commit", "spine-after-commit", "spine-after-mark"),
+    "spine-after-export",
 )
 # A minute of the campaign is a second of the drill.
 SPEED = 60.0

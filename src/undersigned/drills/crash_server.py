@@ -2,8 +2,8 @@
 
 Engine, application and server are the product's own; different are the clock, which
 runs ``--speed`` times as fast from ``--epoch`` on (the same instant again after every
-restart), and three jobs on the control socket with which a drill grants many tickets
-at once, lights the fuse, or takes storage away.
+restart), and jobs on the control socket with which a drill grants many tickets at once,
+lights the fuse, takes storage away, or sets the clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from undersigned.drills.report import Values
@@ -28,11 +28,18 @@ class FastClock:
     def __init__(self, epoch: datetime, speed: float) -> None:
         self._epoch = epoch
         self._speed = speed
+        self._ahead = timedelta()
         self._machine = SystemClock()
 
     def now(self) -> datetime:
         """Return the drill's present instant."""
-        return self._epoch + (self._machine.now() - self._epoch) * self._speed
+        since = (self._machine.now() - self._epoch) * self._speed
+        return self._epoch + since + self._ahead
+
+    def jump(self, span: timedelta) -> datetime:
+        """Go ahead (or, below zero, back) until the next restart; return the time."""
+        self._ahead += span
+        return self.now()
 
 
 class Fuse:
@@ -84,7 +91,7 @@ class Fuse:
         os.replace = watch("replace", os.replace)
 
 
-def make_jobs(fuse: Fuse) -> dict[str, Any]:
+def make_jobs(fuse: Fuse, clock: FastClock) -> dict[str, Any]:
     """Return the drill's own jobs for the control socket."""
     from undersigned.campaigns.queries import get_any_campaign
     from undersigned.campaigns.rules import CLASS_NUMBERS
@@ -137,7 +144,17 @@ def make_jobs(fuse: Fuse) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (values["bytes"], hard))
         return {}
 
-    return {"drill-tickets": grant, "drill-fuse": light, "drill-limit": limit}
+    def jump(_engine: RunningEngine, values: Values) -> Generator[Values, None, Values]:
+        """Set the clock ahead or back."""
+        yield {"doing": "setting the clock"}
+        return {"now": clock.jump(timedelta(seconds=values["seconds"])).timestamp()}
+
+    return {
+        "drill-tickets": grant,
+        "drill-fuse": light,
+        "drill-limit": limit,
+        "drill-clock": jump,
+    }
 
 
 def main() -> int:
@@ -161,10 +178,10 @@ def main() -> int:
 
     fuse = Fuse()
     fuse.watch_calls()
-    JOBS.update(make_jobs(fuse))
     # SQLite then reports the full disk; the default would end the process.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     clock = FastClock(datetime.fromtimestamp(arguments.epoch, UTC), arguments.speed)
+    JOBS.update(make_jobs(fuse, clock))
 
     def announce(host: str, port: int) -> None:
         print(f"listens on http://{host}:{port}/", flush=True)

@@ -30,7 +30,13 @@ from undersigned_verify.audit import audit_log
 from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
 from undersigned.drills.crash import SPEED, make_server
-from undersigned.drills.live import LiveServer, ServerDied, last_line, running
+from undersigned.drills.live import (
+    START_SECONDS,
+    LiveServer,
+    ServerDied,
+    last_line,
+    running,
+)
 from undersigned.drills.public_log import list_nonces, read_leaves
 from undersigned.drills.report import Options, Report, Values
 from undersigned.drills.signer import KeyFacts, Signature, Signer
@@ -44,6 +50,7 @@ LOUD_SECONDS = 30.0
 # Two dozen publications of the fast clock.
 PUBLISH_SECONDS = 24.0
 STORAGE_FAILED = 8
+WRITER_BUSY = 5
 
 
 def run(values: Values) -> Values:
@@ -66,6 +73,7 @@ def run(values: Values) -> Values:
                 _try_lost_record,
                 _try_old_database,
                 _try_second_server,
+                _try_two_at_once,
                 _try_sealed_keys,
             ):
                 check(instance)
@@ -531,9 +539,39 @@ def _try_second_server(instance: Instance) -> None:
     status, said = _start_and_fail(instance.server.folder)
     instance.check(
         "a second server over the same data is refused",
-        status == 5 and "stop it first" in said,
+        status == WRITER_BUSY and "stop it first" in said,
         f"status {status}: {last_line(said)}",
     )
+
+
+def _try_two_at_once(instance: Instance) -> None:
+    """Start two servers in the same moment: one serves, the other says why not."""
+    server = instance.server
+    server.stop()
+    rivals = [LiveServer(server.folder) for _number in range(2)]
+    for number, rival in enumerate(rivals):
+        rival.log = server.folder / f"rival-{number}.log"
+    processes = [rival.spawn() for rival in rivals]
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and all(
+        process.poll() is None for process in processes
+    ):
+        time.sleep(0.05)
+    beaten = [n for n, process in enumerate(processes) if process.poll() is not None]
+    said = rivals[beaten[0]].said if beaten else ""
+    instance.check(
+        "of two servers started at once one is refused",
+        len(beaten) == 1
+        and processes[beaten[0]].returncode == WRITER_BUSY
+        and "stop it first" in said,
+        f"{len(beaten)} ended: {last_line(said)}",
+    )
+    for rival in rivals:
+        if rival.is_running:
+            rival.stop()
+    server.start()
+    answer = instance.sign()
+    instance.check("afterwards it signs", answer.status == 200, answer.said)
 
 
 def _try_sealed_keys(instance: Instance) -> None:

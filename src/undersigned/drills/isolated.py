@@ -76,11 +76,17 @@ def make_environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run_isolated(
-    target: str, values: Values, *, folder: Path, timeout_seconds: float = 3600
+    target: str,
+    values: Values,
+    *,
+    folder: Path,
+    timeout_seconds: float = 3600,
+    more_environment: dict[str, str] | None = None,
 ) -> Values:
     """Call ``MODULE:FUNCTION`` in a child over the instance in ``folder``.
 
-    Raises ChildFailed when the child dies.
+    ``more_environment``: variables that are no settings of the product. Raises
+    ChildFailed when the child dies.
     """
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".result") as result:
         done = subprocess.run(
@@ -92,7 +98,7 @@ def run_isolated(
                 json.dumps(values),
                 result.name,
             ],
-            env=make_environment(folder),
+            env=make_environment(folder) | (more_environment or {}),
             stdin=subprocess.DEVNULL,
             timeout=timeout_seconds,
             check=False,

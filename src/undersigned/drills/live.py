@@ -65,13 +65,18 @@ class LiveServer:
         module: str = PRODUCT,
         arguments: Sequence[str] = (),
         settings: dict[str, str] | None = None,
+        more_environment: dict[str, str] | None = None,
     ) -> None:
-        """``arguments``: besides ``serve --bind``, for drills' own entry modules."""
+        """``arguments``: besides ``serve --bind``, for drills' own entry modules.
+
+        ``more_environment``: variables that are no settings of the product.
+        """
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.port = 0
         self.settings = settings or {}
+        self.more_environment = more_environment or {}
         self._command = [sys.executable, "-m", module, "serve"]
         self._command += ["--bind", "127.0.0.1:0", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,13 +109,17 @@ class LiveServer:
             self._from = out.tell()
             self._process = subprocess.Popen(
                 self._command,
-                env=make_environment(self.folder, **self.settings),
+                env=self._make_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
         return self._process
+
+    def _make_environment(self) -> dict[str, str]:
+        environment = make_environment(self.folder, **self.settings)
+        return environment | self.more_environment
 
     def _said(self) -> bytes:
         with self.log.open("rb") as file:
@@ -176,7 +185,7 @@ class LiveServer:
         """Run an ``undersigned`` command with ``--json``; return what it prints."""
         done = subprocess.run(
             [sys.executable, "-m", PRODUCT, *words, "--json"],
-            env=make_environment(self.folder, **self.settings),
+            env=self._make_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -49,8 +49,20 @@ class Load:
     """Signers over one live server; ``up`` says whether it can be asked."""
 
     def __init__(
-        self, server: LiveServer, key: KeyFacts, vkey: str, rng: random.Random
+        self,
+        server: LiveServer,
+        key: KeyFacts,
+        vkey: str,
+        rng: random.Random,
+        *,
+        pause_seconds: float = 0.0,
+        on_withdrawal: Callable[[str, bytes], None] = lambda _word, _nonce: None,
     ) -> None:
+        """``pause_seconds``: between two signatures of one signer, at most.
+
+        ``on_withdrawal`` is told "asked" before a withdrawal is sent, and "yes" after
+        it was acknowledged.
+        """
         self.server = server
         self.key = key
         self.vkey = vkey
@@ -58,6 +70,8 @@ class Load:
         self.site = NetSite(server.port)
         self.up = asyncio.Event()
         self._rng = rng
+        self._pause_seconds = pause_seconds
+        self._on_withdrawal = on_withdrawal
         self._tickets: list[tuple[str, str]] = []
         self._asked = 0
         self._ending = False
@@ -123,6 +137,8 @@ class Load:
         while not self._ending:
             address, ticket = await self._take_ticket()
             await self._sign_once(address, ticket)
+            if self._pause_seconds:
+                await asyncio.sleep(self._rng.uniform(0, self._pause_seconds))
 
     async def _sign_once(self, address: str, ticket: str) -> None:
         shows = self._rng.random() < SHOWS
@@ -172,6 +188,7 @@ class Load:
 
     async def _withdraw(self, signature: Signature) -> None:
         tries = self.memory.retried
+        self._on_withdrawal("asked", signature.nonce)
         answer = await self.persist(
             lambda: signing.send_withdrawal(
                 self.site, self.key.path, signature.nonce, signature.w
@@ -183,6 +200,7 @@ class Load:
             answer.code == "withdrawal-not-allowed" and self.memory.retried > tries
         ):
             self.memory.withdrawn.add(signature.nonce)
+            self._on_withdrawal("yes", signature.nonce)
         else:
             self.memory.surprises.append(f"withdraw: {answer.said}")
 
