@@ -13,10 +13,11 @@ import pytest
 from tests.factories.cast import OMAR
 from tests.factories.instances import Instance
 from tests.factories.ledgers import PowerCut, cut_at
-from undersigned.config.engine import WriterBusy, open_engine
+from undersigned.config.engine import open_engine
 from undersigned.kernel import keystore
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.keystore import Keystore
+from undersigned.kernel.writer_lock import WriterBusy
 from undersigned.ledger.highwater import RolledBack
 
 PATIENCE_SECONDS = 15

@@ -6,10 +6,8 @@ second writer (PROTOCOL §5), loads every log and campaign, and starts the threa
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
 
 from django.db import connection
 
@@ -40,9 +37,9 @@ from undersigned.eligibility.desk import EligibilityDesk, MailNotSent
 from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.clock import Clock, SystemClock, round_down
 from undersigned.kernel.durable import blur_times, make_private_folder
-from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
+from undersigned.kernel.writer_lock import hold_writer_lock
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import (
@@ -76,27 +73,6 @@ log = logging.getLogger("undersigned.engine")
 DAY_SECONDS = 86_400
 # The signing client as every browser gets it.
 CLIENT = Path(web.__file__).with_name("static") / "undersigned" / "sign.js"
-
-
-class WriterBusy(Conflict):
-    """Another process owns this data directory's writer."""
-
-    code: ClassVar[str] = "writer-busy"
-
-
-@contextmanager
-def hold_writer_lock(data: Path) -> Iterator[None]:
-    """Hold the lock that makes this process the one writer. Raises WriterBusy."""
-    make_private_folder(data)
-    handle = os.open(data / "writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WriterBusy(data=str(data)) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 @dataclass(slots=True)
