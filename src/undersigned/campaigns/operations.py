@@ -191,7 +191,9 @@ def open_campaign(
     ]
     create_log(
         ledger=ledger,
-        settings=_make_log_settings(campaign, [(k.key_index, k.klass) for k in keys]),
+        settings=make_log_settings(
+            campaign=campaign, keys=[(key.key_index, key.klass) for key in keys]
+        ),
         leaves=leaves,
         statement=campaign.statement.encode(),
         at=at,
@@ -224,7 +226,10 @@ def _require_sealed(campaign: Campaign, issuer: Issuer, accepted: bool) -> None:
         raise KeysMustBeSealed(campaign=campaign.id)
 
 
-def _make_log_settings(campaign: Campaign, keys: list[tuple[int, int]]) -> LogSettings:
+def make_log_settings(
+    *, campaign: Campaign, keys: list[tuple[int, int]]
+) -> LogSettings:
+    """Return what the campaign's log promises. ``keys``: (key_index, class) of each."""
     closes_at = None
     if campaign.closes_on is not None:
         day = datetime.fromordinal(campaign.closes_on.toordinal())
@@ -285,6 +290,36 @@ def begin_closing(
             at=at,
         )
     stop_issuing(issuer=issuer, origin=campaign.origin)
+
+
+def record_found_closed(
+    *, actor: Actor, campaign_id: CampaignId, reason: str, at: datetime
+) -> bool:
+    """Begin a closing whose clocks have run out: the log was found closed.
+
+    After a recovery, when the close came later than the backup: the clock destroys the
+    keys at the next start, and finishes. Returns False where it is closing already.
+    """
+    minute = round_down(at, seconds=60)
+    with transaction.atomic():
+        changed = CampaignRow.objects.filter(
+            id=campaign_id, state=CampaignState.OPEN
+        ).update(state=CampaignState.CLOSING)
+        if not changed:
+            return False
+        Closing.objects.create(
+            campaign_id=campaign_id,
+            reason=reason,
+            retries_until=minute,
+            redeem_until=minute,
+        )
+        record_act(
+            actor=actor,
+            kind="CampaignFoundClosed",
+            data={"campaign": campaign_id, "reason": reason},
+            at=at,
+        )
+    return True
 
 
 def record_keys_destroyed(

@@ -303,6 +303,21 @@ def destroy_version(*, issuer: Issuer, origin: str, path: str) -> None:
     issuer.run(destroy)
 
 
+def forget_issuance_record(*, folder: Path, path: str) -> None:
+    """Destroy an issuance file that may be older than the log; none is no error.
+
+    After a recovery nothing can tell how old it is, and one that is older would let
+    addresses sign twice without a word in the log. Issuing of that version is closed
+    until it is reopened. For while no issuer runs. Raises StorageFailed.
+    """
+    IssuanceFile.destroy_at(_file_path(folder, path))
+
+
+def has_issuance_record(*, folder: Path, path: str) -> bool:
+    """Say whether a statement version has an issuance file, whatever is in it."""
+    return _file_path(folder, path).exists()
+
+
 class RecordNotLost(Conflict):
     """The issuance record is there, or its keys are not: nothing to reopen."""
 

@@ -41,7 +41,12 @@ class HighWater:
 
     def raise_to(self, origin: str, size: int, root: bytes) -> None:
         """Record a publication, durably. Raises StorageFailed."""
-        self._marks[origin] = (size, root.hex())
+        self.raise_all({origin: (size, root)})
+
+    def raise_all(self, marks: dict[str, tuple[int, bytes]]) -> None:
+        """Record how far several logs were published, all or none. As ``raise_to``."""
+        for origin, (size, root) in marks.items():
+            self._marks[origin] = (size, root.hex())
         write_durable(
             self.path,
             json.dumps(self._marks, sort_keys=True, separators=(",", ":")).encode(),
@@ -51,6 +56,10 @@ class HighWater:
         """Mark a log that is about to be created, so that it may be met half-made."""
         if origin not in self._marks:
             self.raise_to(origin, 0, b"")
+
+    def find(self, origin: str) -> tuple[int, str] | None:
+        """Return size and root (hex) of a log's mark, or None."""
+        return self._marks.get(origin)
 
     def origins(self) -> set[str]:
         """Return the origins that were ever published."""

@@ -14,7 +14,7 @@ from undersigned_verify import entry, merkle, token
 from undersigned_verify.errors import Fault
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.errors import Refused, StorageFailed, Unavailable
+from undersigned.kernel.errors import Conflict, Refused, StorageFailed, Unavailable
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings, PooledSignature, Published
 from undersigned.ledger.ledger import Ledger
@@ -51,6 +51,12 @@ class SigningKeyMissing(Unavailable):
     code: ClassVar[str] = "intake-closed"
 
 
+class OriginReserved(Conflict):
+    """A log of this name was published before a loss; its key is gone for good."""
+
+    code: ClassVar[str] = "origin-reserved"
+
+
 def create_log(
     *,
     ledger: Ledger,
@@ -64,7 +70,7 @@ def create_log(
     ``leaves``: the header (type 0) and the key leaves (types 2 and 9), encoded.
     Idempotent: a log that exists with the same header is returned as it stands, so a
     crash half-way is mended by asking again. Raises LeafRefused if it exists with
-    another header, SigningKeyMissing, StorageFailed.
+    another header, OriginReserved, SigningKeyMissing, StorageFailed.
     """
     keystore = ledger.keystore
     if keystore is None:
@@ -75,13 +81,20 @@ def create_log(
         if known is not None and known.size:
             if known.read_leaf(0) not in leaves:
                 raise LeafRefused(fault="header-differs", origin=settings.origin)
+            if known.key is None:
+                # Recovered from a mirror: nobody can sign its next checkpoint.
+                raise SigningKeyMissing(origin=settings.origin)
             # A power cut may have taken them, and no start has made them again: the
             # campaign was not open.
             export.write_fixed(known, statement=statement)
             return Published(known.origin, known.size, known.root, 0)
+        db = ledger.writer.connection
+        if db.execute(
+            "SELECT 1 FROM reserved WHERE origin=?", (settings.origin,)
+        ).fetchone():
+            raise OriginReserved(origin=settings.origin)
         LogKey.create(keystore, origin=settings.origin, path=settings.path)
         ledger.high_water.begin(settings.origin)
-        db = ledger.writer.connection
         db.execute("BEGIN IMMEDIATE")
         db.execute(
             "INSERT OR IGNORE INTO log (origin, settings) VALUES (?, ?)",
@@ -419,6 +432,15 @@ def show_spine(*, ledger: Ledger, size: int, cosignatures: list[str]) -> None:
 def _not_before_newest(log: OpenLog, tick: datetime) -> datetime:
     """Return the later of a tick and the newest checkpoint's: a clock may go back."""
     return max(tick, datetime.fromtimestamp(log.published_at, UTC))
+
+
+def empty_journal(*, ledger: Ledger) -> None:
+    """Empty the write-ahead log: it holds the order in which signatures came.
+
+    For whoever has read the ledger's file from outside, which hinders the publication
+    in doing so. Raises StoreStopped, StorageFailed.
+    """
+    ledger.writer.run(ledger.sequencer.truncate_journal)
 
 
 def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:

@@ -93,6 +93,9 @@ CREATE TABLE IF NOT EXISTS spine_issued (
     PRIMARY KEY (log, key_index)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY) WITHOUT ROWID;
+-- Origins of logs that were published before a loss and whose key is gone: no log of
+-- this name may ever begin again here.
+CREATE TABLE IF NOT EXISTS reserved (origin TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 BUNDLE_LEVEL = -1

@@ -107,6 +107,11 @@ def list_shown(*, origin: str, after: str | None = None, limit: int = 50) -> Sho
     )
 
 
+def count_shown_from(*, origin: str, index: int) -> int:
+    """Return beside how many signatures from leaf ``index`` on something is shown."""
+    return ShownRecord.objects.filter(origin=origin, leaf_index__gte=index).count()
+
+
 def list_comments_to_read(*, origin: str, limit: int = 100) -> list[tuple[str, str]]:
     """Return (nonce hex, comment) of comments nobody has released yet."""
     rows = ShownRecord.objects.filter(origin=origin, comment_released=False)
