@@ -204,7 +204,7 @@ class TestReopenIssuance:
     ) -> None:
         campaign = get_any_campaign(campaign_id=CampaignId(river))
         (house.data / "issuance" / f"{river}.sqlite3").unlink()
-        done = run("campaign", "reopen-issuance", river, "--json")
+        done = run("issuance", "reopen", river, "--json")
         assert done.json() == {"id": river}
         house.start()
         house.sign(campaign)
@@ -218,7 +218,7 @@ class TestReopenIssuance:
         self, run: Run, river: str, house: Instance
     ) -> None:
         campaign = get_any_campaign(campaign_id=CampaignId(river))
-        done = run("campaign", "reopen-issuance", river, "--json")
+        done = run("issuance", "reopen", river, "--json")
         assert done.error() == (5, "record-not-lost")
         house.start()
         house.publish(campaign)

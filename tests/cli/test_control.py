@@ -101,7 +101,7 @@ class TestAServer:
             ["campaign", "open", "river-path"],
             ["invitation", "make", "river-path"],
             ["approver", "announce", "river-path", "Mina Real Name", "AAAA"],
-            ["campaign", "reopen-issuance", "river-path"],
+            ["issuance", "reopen", "river-path"],
         ]
         run("campaign", "create", write_campaign(id="river-path"))
         run("campaign", "open", "river-path")

@@ -23,8 +23,10 @@ from undersigned.drills import (
     disk,
     double,
     faults,
+    live,
     order,
     power,
+    restore,
     unlink,
     vectors,
     witness,
@@ -147,3 +149,15 @@ def disk_that_nobody_hears(values: Values) -> Values:
     """A product that takes every barrier for a success."""
     with patch.object(disk, "TRIALS", "tests.drills.deaf_trials"):
         return disk.run(values)
+
+
+def restore_with_the_pool(values: Values) -> Values:
+    """Backups that take the pool along."""
+    with patch.object(live, "PRODUCT", "tests.drills.careless_cli"):
+        return restore.run(values)
+
+
+def restore_without_import(values: Values) -> Values:
+    """A recovery that lets an older database go on as it is."""
+    with patch.object(live, "PRODUCT", "tests.drills.hasty_cli"):
+        return restore.run(values)

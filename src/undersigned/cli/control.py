@@ -49,6 +49,19 @@ def run_job(
     return run_remotely(context.environment.data, name, values, on_progress)
 
 
+def ask_server(context: Context, name: str, values: Values) -> Values | None:
+    """Run a job in the server's process; None where no server runs.
+
+    Raises what the job raises.
+    """
+    try:
+        return _run_remotely(
+            context.environment.data, name, values, lambda _progress: None
+        )
+    except ServerUnreachable:
+        return None
+
+
 def _drive(steps: Generator[Values, None, Values], on_progress: OnProgress) -> Values:
     try:
         while True:

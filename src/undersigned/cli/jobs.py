@@ -25,7 +25,11 @@ from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.clock import round_down
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
-from undersigned.ledger.operations import begin_issuance_record, retire_log
+from undersigned.ledger.operations import (
+    begin_issuance_record,
+    empty_journal,
+    retire_log,
+)
 from undersigned.safety.switches import Flip, Switch
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
@@ -222,6 +226,14 @@ def erase_shown_job(engine: RunningEngine, values: Values) -> Steps:
     return {"erased": True}
 
 
+def empty_journal_job(engine: RunningEngine, values: Values) -> Steps:
+    """Empty the ledger's journal, as after a publication."""
+    del values
+    yield {"doing": "emptying the journal"}
+    empty_journal(ledger=engine.services.ledger)
+    return {}
+
+
 class ReplayRunning(Conflict):
     """A replay into this campaign is under way in the server's process."""
 
@@ -302,4 +314,5 @@ JOBS: dict[str, Job] = {
     "replay": replay_job,
     "erase-shown": erase_shown_job,
     **{name: _make_witness_job(run) for name, run in WITNESS_JOBS.items()},
+    "empty-journal": empty_journal_job,
 }

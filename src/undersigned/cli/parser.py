@@ -151,12 +151,13 @@ def _add_campaigns(nouns: Any) -> None:
         "end a closed log for good: nothing of it counts from now on",
     )
     retire.add_argument("id", metavar="ID", help=ID)
+    verbs = _group(nouns, "issuance", "the record of who was given a token")
     reopen = _add(
         verbs,
-        "reopen-issuance",
+        "reopen",
         "campaigns",
         "reopen_issuance",
-        "issue again after the issuance file was lost; the log says so for ever",
+        "issue again after the record was lost; the log says so for ever",
     )
     reopen.add_argument("id", metavar="ID", help=ID)
     verbs = _group(nouns, "invitation", "codes to hand out")
@@ -306,6 +307,39 @@ def _add_instance(nouns: Any) -> None:
     seal.add_argument(
         "--passphrase-file", required=True, metavar="FILE", help="16 characters or more"
     )
+    backup = _add(
+        nouns, "backup", "backup", "backup", "copy this instance, running or not"
+    )
+    backup.add_argument("dir", metavar="DIR", help="a new folder, not on this disk")
+    restore = _add(
+        nouns,
+        "restore",
+        "backup",
+        "restore",
+        "put a backup into an empty data directory",
+    )
+    restore.add_argument("dir", metavar="DIR", help="made by `backup`")
+    # Nothing may be made in the data directory before it.
+    restore.set_defaults(bare=True)
+    recover = _add(
+        nouns,
+        "recover",
+        "recover",
+        "recover",
+        "let a restored database go on from where the public has seen its logs",
+    )
+    recover.add_argument(
+        "source",
+        nargs="*",
+        metavar="MIRROR",
+        help="a folder or address with copies of the logs; name all that you can find",
+    )
+    recover.add_argument(
+        "--nothing-published-since-backup",
+        action="store_true",
+        help="your word, for logs of which no mirror is left; wrong, it forks them",
+    )
+    recover.add_argument("--workers", type=positive, metavar="N", help=WORKERS)
 
 
 # Each a module of undersigned.drills; named here so that --help loads none of them.
@@ -313,7 +347,7 @@ def _add_instance(nouns: Any) -> None:
 DRILLS = (
     *("vectors", "tamper", "double", "close", "clock", "order", "unlink"),
     "witness",
-    *("faults", "disk", "power", "crash", "seize"),
+    *("faults", "disk", "power", "crash", "restore", "seize"),
 )
 
 
@@ -333,5 +367,5 @@ def _add_drills(nouns: Any) -> None:
     drill.add_argument("--json", action="store_true", help="one JSON object on stdout")
     # Late and by name: drills stand above this package in the order of imports.
     drill.set_defaults(
-        run=_late("undersigned.drills.command", "run_drills"), without_instance=True
+        run=_late("undersigned.drills.command", "run_drills"), bare=True
     )

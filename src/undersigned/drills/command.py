@@ -23,7 +23,7 @@ from undersigned.drills.report import Report, Size, Values
 from undersigned.kernel.clock import SystemClock
 
 # These are about what a real disk keeps, or loses.
-DURABLE = ("witness", "faults", "crash", "seize")
+DURABLE = ("witness", "faults", "crash", "restore", "seize")
 
 
 def run_drills(arguments: argparse.Namespace, context: object) -> int:

@@ -70,9 +70,12 @@ def run(values: Values) -> Values:
     return report.as_json()
 
 
-def make_server(folder: Path) -> LiveServer:
-    """Return a server whose clock is fast and goes on through restarts."""
-    epoch = int(SystemClock().now().timestamp())
+def make_server(folder: Path, *, epoch: int | None = None) -> LiveServer:
+    """Return a server whose clock is fast and goes on through restarts.
+
+    ``epoch``: when the fast clock began (seconds since 1970), for a second machine.
+    """
+    epoch = epoch or int(SystemClock().now().timestamp())
     return LiveServer(
         folder,
         module=SERVER,

@@ -416,7 +416,7 @@ def _try_lost_record(instance: Instance) -> None:
     instance.server.start()
     instance.try_refused(f"{what}, issue", instance.issue())
     instance.try_reads(what)
-    instance.server.run_cli("campaign", "reopen-issuance", CAMPAIGN)
+    instance.server.run_cli("issuance", "reopen", CAMPAIGN)
     # Tickets were in the lost file: who holds one asks again.
     answer = asyncio.run(_ask_anew(instance))
     instance.check(

@@ -69,6 +69,10 @@ class Load:
         self.memory = Memory()
         self.site = NetSite(server.port)
         self.up = asyncio.Event()
+        # Acknowledged, and lost with a disk: to be sent again.
+        self.lost: list[Signature] = []
+        # The part that withdraws.
+        self.withdraws = WITHDRAWS
         self._rng = rng
         self._pause_seconds = pause_seconds
         self._on_withdrawal = on_withdrawal
@@ -81,6 +85,10 @@ class Load:
         """Go on with a server that has been started again."""
         self.site.drop(self.server.port)
         self.up.set()
+
+    def forget_tickets(self) -> None:
+        """Ask for new tickets: those at hand were in a record that is lost."""
+        self._tickets.clear()
 
     async def run(self, signers: int) -> None:
         """Sign with so many at once until ``end`` is called."""
@@ -162,7 +170,7 @@ class Load:
         await self.send(signature)
         if signer.shown is not None:
             self.memory.shown[signature.nonce] = signer.shown
-        if self._rng.random() < WITHDRAWS:
+        if self._rng.random() < self.withdraws:
             await self._withdraw(signature)
 
     async def send(self, signature: Signature) -> None:

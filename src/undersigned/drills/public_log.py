@@ -15,10 +15,10 @@ def read_size(folder: Path) -> int:
     return Checkpoint.parse(note.text).size
 
 
-def read_leaves(folder: Path) -> list[bytes]:
-    """Return every leaf, in order."""
+def read_leaves(folder: Path, size: int | None = None) -> list[bytes]:
+    """Return every leaf, in order. ``size``: of a checkpoint that is not the newest."""
     leaves: list[bytes] = []
-    for n, width in tile.bundles_of(read_size(folder)):
+    for n, width in tile.bundles_of(read_size(folder) if size is None else size):
         data = (folder / tile.tile_path("entries", n, width)).read_bytes()
         leaves += tile.parse_bundle(data)
     return leaves
@@ -29,11 +29,13 @@ def nonce_of(leaf: bytes, challenge_digest: bytes) -> bytes:
     return token.nonce(challenge_digest, leaf[4], leaf[5:37], leaf[37:69], leaf[69:101])
 
 
-def list_nonces(folder: Path, challenge_digest: bytes) -> list[tuple[int, bytes]]:
+def list_nonces(
+    folder: Path, challenge_digest: bytes, size: int | None = None
+) -> list[tuple[int, bytes]]:
     """Return (index, nonce) of every signature, in order."""
     return [
         (index, nonce_of(leaf, challenge_digest))
-        for index, leaf in enumerate(read_leaves(folder))
+        for index, leaf in enumerate(read_leaves(folder, size))
         if leaf[:2] == entry.SIGNATURE_PREFIX
     ]
 

@@ -10,10 +10,13 @@ from datetime import date
 import pytest
 
 from tests.factories.campaigns import TEXT, TITLE
+from tests.factories.cast import OMAR_ACTS
 from tests.factories.instances import Instance
 from tests.factories.signers import show
 from tests.web.conftest import Reader, text_of
 from undersigned.campaigns.data import Campaign
+from undersigned.signatures.operations.remove import publish_record
+from undersigned.signatures.queries import list_records
 
 BUDGET_BYTES = 60_000
 
@@ -282,3 +285,26 @@ def test_pages_may_be_kept_shorter_than_a_publication_lasts(
     seconds = int(re.findall(r"max-age=(\d+)", kept)[0])
     assert "public" in kept
     assert 0 < seconds < campaign.interval_seconds
+
+
+def test_a_lost_record_of_tokens_is_said_beside_the_count(
+    instance: Instance, reader: Reader, campaign: Campaign
+) -> None:
+    words = "may have been counted twice"
+    assert words not in text_of(reader.opens("/en/c/soil/"))
+    publish_record(
+        actor=OMAR_ACTS,
+        ledger=instance.engine.services.ledger,
+        campaign=campaign,
+        kind="issuance-record-lost",
+        sha256="e" * 64,
+        at=instance.clock.now(),
+    )
+    instance.publish(campaign)
+    (record,) = list_records(
+        ledger=instance.engine.services.ledger, origin=campaign.origin
+    )
+    page = text_of(reader.opens("/en/c/soil/"))
+    assert words in page
+    assert f"From entry No. {record.index} of the log on" in page
+    assert "可能被计入两次" in text_of(reader.opens("/zh-hans/c/soil/"))

@@ -129,6 +129,16 @@ def make_stances(campaign: Campaign, count: Count) -> list[Part]:
     ]
 
 
+def find_lost_record(services: Services, campaign: Campaign) -> int | None:
+    """Return where the log says that the record of issued tokens was lost, or None.
+
+    The first time: from that entry on an address or code may have had two tokens.
+    """
+    records = queries.list_records(ledger=services.ledger, origin=campaign.origin)
+    lost = [each.index for each in records if each.kind == words.RECORD_LOST]
+    return lost[0] if lost else None
+
+
 def make_removals(found: Sequence[PublishedRemoval]) -> list[RemovalRow]:
     """Return the removals, newest first."""
     return [
@@ -222,6 +232,7 @@ def make_campaign_page(
         "classes": make_classes(campaign, count),
         "stances": make_stances(campaign, count),
         "has_open": "open" in campaign.classes,
+        "lost_record": find_lost_record(services, campaign),
         "removals": removals,
         "newest_removals": make_removals(removals)[:_NEWEST_REMOVALS],
         "removed": sum(removal.signatures for removal in removals),

@@ -94,11 +94,13 @@ REASONS: Mapping[str, Words] = {
     "other": gettext_lazy("another reason, in the case file"),
 }
 
+RECORD_LOST = "issuance-record-lost"
+
 RECORD_KINDS: Mapping[str, Words] = {
     "answer": gettext_lazy("an office’s answer"),
     "verdict": gettext_lazy("a verdict on a claim"),
     "outcome": gettext_lazy("an outcome"),
-    "issuance-record-lost": gettext_lazy(
+    RECORD_LOST: gettext_lazy(
         "the record of issued tokens was lost; issuing was reopened by the operator"
     ),
 }
