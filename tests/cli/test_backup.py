@@ -32,6 +32,8 @@ from undersigned.ledger.highwater import RolledBack
 from undersigned.signatures.models import ShownRecord
 from undersigned.signatures.queries import list_records, list_shown
 
+SPINE = f"{HOST}/spine"
+
 Move = Callable[[str], Instance]
 
 
@@ -89,7 +91,9 @@ class TestABackup:
         )
         assert waiting.nonce not in everything
         assert b"of the ferry" not in everything
-        assert last_entry("BackupMade")["logs"] == {soil.origin: report.tree_size}
+        noted = last_entry("BackupMade")["logs"]
+        assert noted == {name: log["size"] for name, log in found["logs"].items()}
+        assert set(noted) == {soil.origin, SPINE}
         serving.publish(soil)
         assert serving.net(soil) == 4
 
@@ -203,7 +207,7 @@ class TestABackup:
         monkeypatch.setattr(cli_backup, "_copy_pages", open_one_first)
         limit = 1
         done = run("backup", tmp_path / "b", "--json")
-        assert sorted(done.json()["logs"]) == [opened[0].origin, soil.origin]
+        assert set(done.json()["logs"]) == {opened[0].origin, soil.origin, SPINE}
         limit = 9
         done = run("backup", tmp_path / "c", "--json")
         assert done.error() == (5, "instance-busy")
@@ -350,7 +354,8 @@ class TestARecovery:
         assert run("restore", tmp_path / "b").code == 0
         done = run("recover", mirror, "--workers", 1, "--json")
         assert done.code == 0
-        (found,) = done.json()["logs"]
+        found, spine = done.json()["logs"]
+        assert spine["origin"] == SPINE
         assert found["evidence"] == "mirror"
         assert found["issuing_closed"] is True
         assert found["imported"] > 0
@@ -358,7 +363,9 @@ class TestARecovery:
         assert trail["nothing_published_since_backup"] is False
         # Again, it finds nothing to do, and says the same of issuing.
         again = run("recover", mirror, "--workers", 1, "--json").json()
-        assert again["logs"] == [{**found, "imported": 0, "not_shown": 0}]
+        assert again["logs"] == [
+            {**each, "imported": 0, "not_shown": 0} for each in (found, spine)
+        ]
 
         twin.start()
         assert twin.audit(soil).accepted
@@ -382,6 +389,9 @@ class TestARecovery:
         twin.start()
         twin.publish(soil)
         twin.sign(soil, "anew@example.org")
+        twin.publish(soil)
+        # Used after the reopening, with a token of before it.
+        twin.redeem(soil, lost[1].request)
         twin.publish(soil)
         ledger = twin.engine.services.ledger
         (record,) = list_records(ledger=ledger, origin=soil.origin)
@@ -443,7 +453,37 @@ class TestARecovery:
         twin.publish(soil)
         assert find("soil").state is CampaignState.CLOSED
         names = Keystore(twin.data / "secrets").list_names()
-        assert names == ["c/soil/log.key"]
+        assert names == ["c/soil/log.key", "spine/log.key"]
+        assert twin.audit(soil).accepted
+
+    def test_a_campaign_may_close_instead_of_reopening(
+        self,
+        run: Run,
+        serving: Instance,
+        soil: Campaign,
+        tmp_path: Path,
+        move_to: Move,
+    ) -> None:
+        """More were signed than the lost record had told; the spine says so then."""
+        held = [
+            serving.make_signature(soil, f"held-{number}@example.org")[1]
+            for number in range(3)
+        ]
+        serving.sign(soil)
+        serving.publish(soil)
+        assert run("backup", tmp_path / "b").code == 0
+        mirror = copy_mirror(serving, tmp_path / "mirror")
+        serving.stop()
+        twin = move_to("twin")
+        run("restore", tmp_path / "b")
+        run("recover", mirror, "--workers", 1)
+        twin.start()
+        for request in held:
+            twin.redeem(soil, request)
+        twin.stop()
+        words = ["--retries-minutes", 0, "--grace-minutes", 0]
+        assert run("campaign", "close", "soil", *words).code == 0
+        assert find("soil").state is CampaignState.CLOSED
         assert twin.audit(soil).accepted
 
     def test_an_issuance_file_that_was_put_back_is_not_believed(

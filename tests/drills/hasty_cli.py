@@ -20,18 +20,19 @@ def main() -> int:
     def mark_the_database(high_water: HighWater, plan: Plan) -> None:
         high_water.raise_all(
             {
-                log.origin: (log.old_size, log.log.root)
-                for log in plan.logs
-                if log.log is not None
+                log.origin: (log.old_size, log.tree.root)
+                for log in plan.everything
+                if log.tree is not None
             }
         )
 
     def import_nothing(**_arguments: object) -> Imported:
-        return Imported(leaves=0, pooled=0, shows=0, shown=0)
+        return Imported(leaves=0)
 
     with (
         patch.object(recover, "write_marks", mark_the_database),
         patch.object(recover, "import_log", import_nothing),
+        patch.object(recover, "import_spine", import_nothing),
     ):
         return run_product()
 

@@ -12,10 +12,15 @@ from undersigned_verify import entry
 
 from tests.factories.ledgers import HOST, River
 from undersigned.kernel.keystore import Keystore
-from undersigned.ledger.backup import copy_ledger, copy_public
+from undersigned.ledger.backup import copy_ledger, copy_public, is_spine_behind
 from undersigned.ledger.data import LogSettings, Mode
 from undersigned.ledger.highwater import HighWater
-from undersigned.ledger.importing import Imported, import_log, reserve_origins
+from undersigned.ledger.importing import (
+    Imported,
+    import_log,
+    import_spine,
+    reserve_origins,
+)
 from undersigned.ledger.mirrors import Mirror, list_sources, open_mirror
 from undersigned.ledger.recovery import Plan, plan_recovery, write_marks
 from undersigned.ledger.store import open_writer
@@ -28,7 +33,10 @@ def back_up(river: River, folder: Path) -> Path:
     """Copy the ledger and its public files, as they are; return the folder."""
     folder.mkdir()
     copy_ledger(river.folder / LEDGER, folder / LEDGER)
-    copy_public(folder / LEDGER, river.folder / "public", folder / "public")
+    while is_spine_behind(folder / LEDGER):
+        (folder / LEDGER).unlink()
+        copy_ledger(river.folder / LEDGER, folder / LEDGER)
+    copy_public(folder / LEDGER, river.folder / "public", folder / "public", host=HOST)
     return folder
 
 
@@ -99,7 +107,7 @@ def recover(river: River, *targets: Path | str, word: bool = False) -> list[Impo
     with closing(open_writer(river.folder / LEDGER)) as connection:
         reserve_origins(connection=connection, origins=found.lost)
         write_marks(HighWater(river.folder / "highwater.json"), found)
-        return [
+        done = [
             import_log(
                 connection=connection,
                 plan=log,
@@ -109,3 +117,11 @@ def recover(river: River, *targets: Path | str, word: bool = False) -> list[Impo
             )
             for log in found.logs
         ]
+        if found.spine is not None:
+            import_spine(
+                connection=connection,
+                plan=found.spine,
+                public=river.folder / "public",
+                at=AT,
+            )
+        return done

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from undersigned_verify import entry
-from undersigned_verify.checkpoint import Checkpoint, open_checkpoint
+from undersigned_verify.checkpoint import Checkpoint
+from undersigned_verify.note import parse_note
 
 from tests.factories.backups import (
     LEDGER,
@@ -29,7 +30,7 @@ from tests.factories.backups import (
     restore,
 )
 from tests.factories.keys import KeyBox
-from tests.factories.ledgers import PowerCut, River, cut_at, require_accepted
+from tests.factories.ledgers import HOST, PowerCut, River, cut_at, require_accepted
 from tests.ledger.conftest import MakeRiver
 from undersigned.kernel.errors import UndersignedError
 from undersigned.kernel.keystore import Keystore
@@ -58,17 +59,21 @@ def rows(river: River, query: str) -> list[tuple[object, ...]]:
         return db.execute(query).fetchall()
 
 
-def require_prefix(river: River, seen: dict[int, bytes]) -> None:
-    """Every checkpoint that was ever seen is kept, byte for byte."""
+Seen = dict[str, bytes]
+
+
+def require_prefix(river: River, seen: Seen) -> None:
+    """Every checkpoint that was ever seen is kept, byte for byte, the spine's too."""
     require_accepted(river.audit())
-    for size, note in seen.items():
-        assert (river.public / "checkpoints" / str(size)).read_bytes() == note
+    for name, note in seen.items():
+        assert (river.folder / "public" / name).read_bytes() == note
 
 
-def checkpoints(river: River) -> dict[int, bytes]:
+def checkpoints(river: River) -> Seen:
+    root = river.folder / "public"
     return {
-        size: (river.public / "checkpoints" / str(size)).read_bytes()
-        for size in river.kept
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("checkpoints/*")
     }
 
 
@@ -127,14 +132,18 @@ class TestARestoredBackup:
         for river in (scene.river, scene.twin):
             river.start()
             river.stop()
-        tables = ("nonce", "tile", "published_control", "cells", "checkpoint", "log")
-        for table in tables:
+        # When the spine's checkpoints were made is in no mirror.
+        query = "SELECT log, size, note, net, log > 0 AND at FROM checkpoint"
+        assert rows(scene.twin, query) == rows(scene.river, query)
+        tables = "nonce tile published_control cells log spine"
+        tables += " spine_checkpoint spine_issued spine_retired"
+        for table in tables.split():
             query = f"SELECT * FROM {table}"  # noqa: S608 - names just above
             assert rows(scene.twin, query) == rows(scene.river, query), table
         theirs, ours = (
             {
-                str(path.relative_to(river.public)): path.read_bytes()
-                for path in river.public.rglob("*")
+                str(path.relative_to(river.folder)): path.read_bytes()
+                for path in (river.folder / "public").rglob("*")
                 if path.is_file()
             }
             for river in (scene.river, scene.twin)
@@ -255,7 +264,7 @@ class TestWithoutTheDatabase:
         for name in ("ledger.sqlite3", "highwater.json"):
             (twin.folder / name).unlink()
         shutil.rmtree(twin.folder / "public")
-        shutil.rmtree(twin.folder / "secrets")
+        shutil.rmtree(twin.folder / "secrets" / "c")
         assert plan(twin, mirror).lost == [river.origin]
         assert recover(twin, mirror) == []
         twin.start()
@@ -383,9 +392,9 @@ class TestWhatIsRefused:
                 plan(scene.twin, *sources)
             said = str(caught.value)
             for river in (scene.river, fork):
-                newest = Checkpoint.parse(
-                    (river.public / "checkpoint").read_text().split("\n\n")[0] + "\n"
-                )
+                # The spine bears witness to every log, and is looked at first.
+                note = (river.folder / "public" / "spine" / "checkpoint").read_bytes()
+                newest = Checkpoint.parse(parse_note(note).text)
                 assert f"{newest.size} leaves with root {newest.root.hex()}" in said
 
     def test_a_mirror_that_the_database_contradicts(
@@ -488,6 +497,69 @@ class TestWhatIsRefused:
             plan(scene.twin, scene.mirror, word=True)
 
 
+class TestTheSpine:
+    def test_a_mirror_without_it_is_not_enough(self, scene: Scene) -> None:
+        shutil.rmtree(scene.mirror / "spine")
+        with pytest.raises(HowFarUnknown, match="/spine"):
+            plan(scene.twin, scene.mirror)
+
+    def test_an_older_copy_of_it_is_refused(self, scene: Scene) -> None:
+        """Going on from it would enter what was entered before, in another order."""
+        spine = scene.mirror / "spine"
+        shutil.rmtree(spine)
+        shutil.copytree(scene.backup / "public" / "spine", spine)
+        for word in (False, True):
+            with pytest.raises((SeenFurther, HowFarUnknown)):
+                plan(scene.twin, scene.mirror, word=word)
+
+    def test_one_that_knows_more_of_a_log_than_its_mirror(self, scene: Scene) -> None:
+        log = scene.mirror / scene.river.path
+        shutil.rmtree(log)
+        shutil.copytree(scene.backup / "public" / scene.river.path, log)
+        with pytest.raises(SeenFurther, match="spine"):
+            plan(scene.twin, scene.mirror)
+
+    def test_it_may_lack_the_last_publication(
+        self, river: River, tmp_path: Path
+    ) -> None:
+        """The server was killed between the log's checkpoint and the spine's."""
+        grow(river, 2)
+        backup = back_up(river, tmp_path / "backup")
+        grow(river, 1)
+        river.restart(cut_at("spine-before-commit"))
+        river.pool(2)
+        with pytest.raises(PowerCut):
+            river.publish()
+        river.stop()
+        mirror = copy_mirror(river, tmp_path / "mirror")
+        twin = restore(river, backup, tmp_path / "twin")
+        recover(twin, mirror)
+        twin.start()
+        grow(twin, 1)
+        require_accepted(twin.audit())
+
+    def test_a_fork_of_it_is_refused(self, scene: Scene, tmp_path: Path) -> None:
+        fork = restore(scene.river, scene.backup, tmp_path / "fork")
+        recover(fork, word=True)
+        fork.start()
+        grow(fork, 1)
+        fork.stop()
+        with pytest.raises(LogForked, match="/spine"):
+            plan(scene.twin, scene.mirror, fork.folder / "public" / "spine")
+
+    def test_without_its_key_nothing_goes_on(
+        self, scene: Scene, tmp_path: Path
+    ) -> None:
+        """A spine of a new key under the same name would be a second one."""
+        empty = scene.river.copy_to(tmp_path / "empty")
+        for name in ("ledger.sqlite3", "highwater.json"):
+            (empty.folder / name).unlink()
+        shutil.rmtree(empty.folder / "public")
+        shutil.rmtree(empty.folder / "secrets" / "spine")
+        with pytest.raises(LogKeyDiffers, match="/spine"):
+            plan(empty, scene.mirror)
+
+
 class TestWhenItIsCutOff:
     def test_it_is_refused_until_it_is_done_again(self, scene: Scene) -> None:
         found = plan(scene.twin, scene.mirror)
@@ -502,17 +574,17 @@ class TestWhenItIsCutOff:
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(importing, "COMMIT_LEAVES", 1)
-        real = importing._Taker._drop_waiting
+        real = importing._LogTaker._drop_waiting
         left = [2]
 
-        def cut(taker: object) -> None:
-            real(taker)  # type: ignore[arg-type]  # a _Taker
+        def cut(taker: importing._LogTaker) -> None:
+            real(taker)
             left[0] -= 1
             if left[0] == 0:
                 raise PowerCut("within a commit")
 
         with monkeypatch.context() as patch:
-            patch.setattr(importing._Taker, "_drop_waiting", cut)
+            patch.setattr(importing._LogTaker, "_drop_waiting", cut)
             with pytest.raises(PowerCut):
                 recover(scene.twin, scene.mirror)
         with pytest.raises(RolledBack):
@@ -546,7 +618,9 @@ class TestWhenItIsCutOff:
     ) -> None:
         log = scene.mirror / scene.river.path
         before = scene.river.kept[-2]
-        (log / "checkpoint").write_bytes(scene.seen[before])
+        (log / "checkpoint").write_bytes(
+            (log / "checkpoints" / str(before)).read_bytes()
+        )
         (found,) = plan(scene.twin, scene.mirror).logs
         assert found.size == scene.river.kept[-1]
 
@@ -554,11 +628,11 @@ class TestWhenItIsCutOff:
 class TestItsTrace:
     def test_marks_are_of_what_it_goes_on_from(self, scene: Scene) -> None:
         recover(scene.twin, scene.mirror)
-        marks = json.loads((scene.twin.folder / "highwater.json").read_bytes())
-        newest = open_checkpoint(
-            (scene.river.public / "checkpoint").read_bytes(), scene.river.key
+        marks, theirs = (
+            json.loads((river.folder / "highwater.json").read_bytes())
+            for river in (scene.twin, scene.river)
         )
-        assert marks == {scene.river.origin: [newest.size, newest.root.hex()]}
+        assert marks == theirs
 
     def test_an_empty_mirror_line_does_no_harm(self, scene: Scene) -> None:
         (scene.mirror / scene.river.path / "growth.csv").write_text("nonsense\n,,\nx")
@@ -592,7 +666,7 @@ def test_no_sequence_forks_a_log(
         number[0] += 1
         return tmp_path / f"{name}-{number[0]}"
 
-    seen: dict[int, bytes] = checkpoints(river)
+    seen = checkpoints(river)
     backups = [back_up(river, place("backup"))]
     published: list[bytes] = []
     pooled: list[bytes] = []
@@ -623,8 +697,8 @@ def test_no_sequence_forks_a_log(
             twin.start()
             river = twin
             pooled = []
-        for size, note in checkpoints(river).items():
-            assert seen.setdefault(size, note) == note
+        for name, note in checkpoints(river).items():
+            assert seen.setdefault(name, note) == note
     river.publish(2)
     require_prefix(river, seen)
     found = {nonce for (nonce,) in rows(river, "SELECT nonce FROM nonce")}
@@ -657,13 +731,17 @@ def test_an_address_is_read_as_a_folder_is(scene: Scene) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         base = f"http://127.0.0.1:{server.server_port}"
+        spine = f"{HOST}/spine"
         for address in (base, f"{base}/{scene.river.path}"):
-            assert [mirror.origin for mirror in open_mirrors(scene.twin, address)] == [
-                scene.river.origin
-            ]
+            found = [mirror.origin for mirror in open_mirrors(scene.twin, address)]
+            assert found == [scene.river.origin, spine]
+        (alone,) = open_mirrors(scene.twin, f"{base}/spine")
+        assert alone.origin == spine
         recover(scene.twin, base)
     finally:
         server.shutdown()
         server.server_close()
     scene.twin.start()
-    require_prefix(scene.twin, scene.seen)
+    # An address does not list the spine's kept checkpoints: the newest is had.
+    listed = {name: note for name, note in scene.seen.items() if "spine" not in name}
+    require_prefix(scene.twin, listed)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -41,7 +42,8 @@ LEDGER, PAGES, SECRETS, PUBLIC = "ledger.sqlite3", "app.sqlite3", "secrets", "pu
 PARTS = (LEDGER, SECRETS, PUBLIC, PAGES)
 # What a data directory may hold and still be empty.
 OF_NO_ACCOUNT = {LOCK, "lost+found"}
-TRIES = 3
+TRIES = 5
+MOMENT_SECONDS = 0.2
 UNSEALED = (
     "WARNING: the secrets in this backup are NOT sealed. Whoever gets it can sign the "
     "logs and make tokens in your name, and can tell from an address whether it asked "
@@ -155,6 +157,7 @@ def _fill(
             folder / LEDGER,
             context.environment.public,
             folder / PUBLIC,
+            host=context.environment.host,
             on_logs=bar.update,
         )
     # After the ledger: the key of every log in it was made before.
@@ -169,10 +172,15 @@ def _copy_databases(data: Path, folder: Path) -> None:
     The ledger first: what signers show goes from it to the pages, and is in one of the
     two then, or in both, which does no harm.
     """
-    from undersigned.ledger.backup import copy_ledger, list_marks
+    from undersigned.ledger.backup import copy_ledger, is_spine_behind, list_marks
 
-    for _attempt in range(TRIES):
+    for attempt in range(TRIES):
         copy_ledger(data / LEDGER, folder / LEDGER)
+        if is_spine_behind(folder / LEDGER) and attempt < TRIES - 1:
+            # A publication is being entered: a moment later it is.
+            (folder / LEDGER).unlink()
+            time.sleep(MOMENT_SECONDS)
+            continue
         _copy_pages(folder / PAGES)
         if list_marks(data / LEDGER) == list_marks(folder / LEDGER):
             return

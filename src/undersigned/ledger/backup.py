@@ -1,4 +1,4 @@
-"""Copying the ledger for a backup, while it runs or not (docs/adr/0014).
+"""Copying the ledger for a backup, while it runs or not (docs/adr/0018).
 
 In the copy is what the public may see by then, and what is to be taken away from it.
 Not in it is what waits to be added: the pool. A copy of the pool would say for ever
@@ -25,7 +25,10 @@ from undersigned_verify.note import parse_note
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
 from undersigned.ledger.open_log import OpenLog, decode_settings
+from undersigned.ledger.recovery import load_spine
+from undersigned.ledger.spine import SPINE_PATH
 from undersigned.ledger.store import BUNDLE_LEVEL, SCHEMA
+from undersigned.ledger.tree import TileTree
 
 _PUBLISHED = "EXISTS (SELECT 1 FROM live.nonce n WHERE n.log=t.log AND n.nonce=t.nonce)"
 
@@ -46,6 +49,10 @@ TABLES: dict[str, tuple[str, str] | None] = {
     "cells": ("1", "log, block"),
     "checkpoint": ("1", "log, size"),
     "shown": ("1", "log, nonce"),
+    "spine": ("1", "id"),
+    "spine_checkpoint": ("1", "log, size"),
+    "spine_issued": ("1", "log, key_index"),
+    "spine_retired": ("1", "log"),
     "reserved": ("1", "origin"),
 }
 
@@ -71,7 +78,9 @@ def copy_ledger(source: Path, target: Path) -> None:
     target.touch(mode=0o600, exist_ok=False)
     with _failing(f"couldn't copy {source}"), closing(_open_new(target)) as db:
         for pragma in (
+            # As a new ledger has it: a restored one shrinks again like any other.
             "page_size=4096",
+            "auto_vacuum=INCREMENTAL",
             # Worthless before it is whole, and synced by who makes the backup.
             "journal_mode=OFF",
             "synchronous=OFF",
@@ -110,16 +119,28 @@ def _list_tables(db: sqlite3.Connection) -> set[str]:
     return found
 
 
+def is_spine_behind(path: Path) -> bool:
+    """Say whether a copy is of the moment between a publication and its entry.
+
+    A start enters in the spine what it lacks, so that nothing is wrong with it; but
+    until then an auditor does not accept its files. Raises StorageFailed.
+    """
+    with _failing(f"couldn't read {path}"), closing(_open_read_only(path)) as db:
+        (late,) = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM spine) AND EXISTS (SELECT 1 FROM log WHERE "
+            "size > coalesce((SELECT max(size) FROM spine_checkpoint c "
+            "WHERE c.log = log.id), 0))"
+        ).fetchone()
+    return bool(late)
+
+
 def list_marks(path: Path) -> set[tuple[str, int]]:
     """Return origin and whether it accepts signatures of every log in a ledger file.
 
     What a copy of the pages database must agree with: which logs there are, and which
     are closing. Raises StorageFailed.
     """
-    with (
-        _failing(f"couldn't read {path}"),
-        closing(_open_read_only(path)) as db,
-    ):
+    with _failing(f"couldn't read {path}"), closing(_open_read_only(path)) as db:
         return set(db.execute("SELECT origin, accepting FROM log"))
 
 
@@ -128,14 +149,15 @@ def copy_public(
     source: Path,
     target: Path,
     *,
+    host: str,
     on_logs: OnLeaves = lambda _done, _all: None,
 ) -> list[CopiedLog]:
-    """Write the public files of every log in a copied ledger, at its size there.
+    """Write the public files of all logs and the spine in a copied ledger, as there.
 
-    ``copy``: what ``copy_ledger`` wrote. ``source``: the live public root, from which
-    come full tiles, which never change, statements and keys; all else is made from the
-    copy as after a crash. ``on_logs`` is told of leaves. Raises StorageFailed where a
-    file is missing or the copy contradicts itself.
+    ``host`` names the spine. ``copy``: what ``copy_ledger`` wrote. ``source``: the live
+    public root, from which come full tiles, which never change, statements and keys;
+    all else is made from the copy as after a crash. ``on_logs`` is told of leaves.
+    Raises StorageFailed where a file is missing or the copy contradicts itself.
     """
     done: list[CopiedLog] = []
     with (
@@ -154,6 +176,10 @@ def copy_public(
                 on_logs(before + leaves, all_leaves)
             before += size
             done.append(CopiedLog(log.origin, log.settings.path, size, log.root))
+        spine = load_spine(db, host=host, public=target)
+        if spine is not None:
+            _copy_spine(db, spine, source / SPINE_PATH)
+            done.append(CopiedLog(spine.origin, SPINE_PATH, spine.size, spine.root))
         _copy_loose(source, target)
     return done
 
@@ -169,11 +195,23 @@ def _copy_log(db: sqlite3.Connection, log: OpenLog, live: Path) -> Iterator[int]
     yield log.size
 
 
-def _require_whole(log: OpenLog, db: sqlite3.Connection) -> None:
+def _copy_spine(db: sqlite3.Connection, spine: TileTree, live: Path) -> None:
+    _require_whole(spine, db)
+    for _leaves in _copy_full_tiles(spine, live):
+        pass
+    _copy_fixed(spine, live)
+    _write_checkpoints(spine, db)
+    export.write_tiles(spine)
+    newest = export.write_kept(spine, db)
+    if newest is not None:
+        (spine.folder / "checkpoint").write_bytes(newest)
+
+
+def _require_whole(log: TileTree, db: sqlite3.Connection) -> None:
     """The newest checkpoint is of the tree that the rows describe."""
     row = db.execute(
         "SELECT note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
-        (log.log_id,),
+        (log.tree_id,),
     ).fetchone()
     if row is None:
         newest = None
@@ -186,7 +224,7 @@ def _require_whole(log: OpenLog, db: sqlite3.Connection) -> None:
         )
 
 
-def _copy_full_tiles(log: OpenLog, live: Path) -> Iterator[int]:
+def _copy_full_tiles(log: TileTree, live: Path) -> Iterator[int]:
     made: set[Path] = set()
     for level, n in list_full_tiles(log.size):
         if (level, n) in log.unwritten:
@@ -212,7 +250,7 @@ def list_full_tiles(size: int) -> Iterator[tuple[int, int]]:
             yield level, n
 
 
-def _copy_fixed(log: OpenLog, live: Path) -> None:
+def _copy_fixed(log: TileTree, live: Path) -> None:
     (log.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     for name in ("log.vkey", "statement"):
         # Lost by a power cut, they are made again at the next start.
@@ -220,10 +258,10 @@ def _copy_fixed(log: OpenLog, live: Path) -> None:
             shutil.copyfile(live / name, log.folder / name)
 
 
-def _write_checkpoints(log: OpenLog, db: sqlite3.Connection) -> None:
+def _write_checkpoints(log: TileTree, db: sqlite3.Connection) -> None:
     """Write the kept checkpoints at once; ``write_all`` would sync each by itself."""
     for size, note in db.execute(
-        "SELECT size, note FROM checkpoint WHERE log=?", (log.log_id,)
+        "SELECT size, note FROM checkpoint WHERE log=?", (log.tree_id,)
     ):
         (log.folder / "checkpoints" / str(size)).write_bytes(note)
 

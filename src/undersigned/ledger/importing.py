@@ -9,16 +9,20 @@ signers show is in no mirror: only what waited beside a pooled signature goes on
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from typing_extensions import override
+
 from undersigned_verify import entry, merkle, tile, token
+from undersigned_verify import spine as spine_leaves
 from undersigned_verify.errors import Fault
 
 from undersigned.kernel.batching import split_by_size
-from undersigned.kernel.durable import write_durable
+from undersigned.kernel.durable import sync_names, write_atomic, write_durable
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings
@@ -34,7 +38,9 @@ from undersigned.ledger.mirrors import (
 )
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog, encode_settings
 from undersigned.ledger.recovery import LogPlan
+from undersigned.ledger.spine import SPINE_ID, SPINE_PATH
 from undersigned.ledger.store import BUNDLE_LEVEL
+from undersigned.ledger.tree import TileTree
 
 # Leaves gathered before a commit, at the least; a checkpoint is never split.
 COMMIT_LEAVES = 32_768
@@ -57,9 +63,9 @@ class Imported:
     """
 
     leaves: int
-    pooled: int
-    shows: int
-    shown: int
+    pooled: int = 0
+    shows: int = 0
+    shown: int = 0
 
 
 def reserve_origins(*, connection: sqlite3.Connection, origins: list[str]) -> None:
@@ -86,27 +92,45 @@ def import_log(
     A log without anything to import is left as it stands. Raises MirrorRefused if the
     mirror is not any more what was planned with, StorageFailed.
     """
-    mirror, walked = plan.mirror, plan.walked
+    mirror, walked, log = plan.mirror, plan.walked, plan.tree
     if mirror is None or walked is None:
-        return Imported(leaves=0, pooled=0, shows=0, shown=0)
-    log = plan.log
+        return Imported(leaves=0)
     accepting = True
     if log is None:
         settings, accepting = _describe(mirror, walked, describe)
         log = OpenLog(log_id=_NEW, settings=settings, public=public, key=None)
-    log.folder.mkdir(parents=True, exist_ok=True)
-    _fill_gaps(log, mirror, walked)
-    taker = _Taker(connection, log, mirror, walked, accepting=accepting, at=at)
-    try:
-        done = taker.run(on_leaves)
-    except Fault as fault:
-        # The audit let it pass: the rows that it follows are not what they were.
-        raise StorageFailed(f"{log.origin}: {fault}") from fault
-    if log.root != plan.root or log.size != plan.size:
-        # Each bundle was compared with the walk: only a fault of our own ends here.
-        raise StorageFailed(f"{log.origin}: the import came out at another root")
-    _write_files(connection, log, mirror)
-    return done
+    if not isinstance(log, OpenLog):
+        raise StorageFailed(f"{plan.origin} is no campaign's log")
+    taker = _LogTaker(connection, log, mirror, walked, accepting=accepting, at=at)
+    taker.take(on_leaves)
+    taker.write_files()
+    return taker.done
+
+
+def import_spine(
+    *,
+    connection: sqlite3.Connection,
+    plan: LogPlan,
+    public: Path,
+    at: datetime,
+    on_leaves: OnLeaves | None = None,
+) -> Imported:
+    """Take over what a plan's mirror has of the spine; after all logs.
+
+    What the logs have published and the spine does not hold, the next start enters.
+    Raises as ``import_log``.
+    """
+    mirror, walked, tree = plan.mirror, plan.walked, plan.tree
+    if mirror is None or walked is None:
+        return Imported(leaves=0)
+    if tree is None:
+        tree = TileTree(
+            tree_id=SPINE_ID, origin=plan.origin, public=public, path=SPINE_PATH
+        )
+    taker = _SpineTaker(connection, tree, mirror, walked, at=at)
+    taker.take(on_leaves)
+    taker.write_files()
+    return Imported(leaves=tree.size - plan.old_size)
 
 
 def _describe(
@@ -120,64 +144,181 @@ def _describe(
     return describe(header, keys)
 
 
-# --- files
+@dataclass(slots=True)
+class _Kept:
+    """A kept checkpoint on its way into the database."""
+
+    size: int
+    note: bytes
+    at: int
+    net: int
 
 
-def _fill_gaps(log: OpenLog, mirror: Mirror, walked: Walk) -> None:
-    """Write full tiles that are missing below what the database holds."""
-    full = log.size // tile.WIDTH
-    for n in range(full):
-        bundle = log.folder / tile.tile_path("entries", n)
-        hashes = log.folder / tile.tile_path(0, n)
-        if not (bundle.exists() and hashes.exists()):
-            leaves = read_bundle(mirror, walked, n)
-            _put(bundle, tile.encode_bundle(leaves))
-            _put(hashes, b"".join(merkle.leaf_hash(leaf) for leaf in leaves))
-    level, roots = 1, walked.tile_roots[:full]
-    while len(roots) >= tile.WIDTH:
-        above = []
-        for n in range(len(roots) // tile.WIDTH):
-            row = roots[n * tile.WIDTH : (n + 1) * tile.WIDTH]
-            path = log.folder / tile.tile_path(level, n)
-            if not path.exists():
-                _put(path, b"".join(row))
-            above.append(tile.tile_root(row))
-        level, roots = level + 1, above
+class _Taker(ABC):
+    """Takes one tree's leaves over, checkpoint by checkpoint."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        tree: TileTree,
+        mirror: Mirror,
+        walked: Walk,
+        *,
+        at: datetime,
+    ) -> None:
+        self._db = connection
+        self._tree = tree
+        self._mirror = mirror
+        self._walked = walked
+        self._committed = tree.size
+        self._kept: list[_Kept] = []
+        row = connection.execute(
+            "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
+            (tree.tree_id,),
+        ).fetchone()
+        # When the checkpoint was made, as far as anybody says.
+        self._tick = int(row[0]) if row is not None else int(at.timestamp())
+
+    def take(self, on_leaves: OnLeaves | None) -> None:
+        """Fill gaps, append and commit until the mirror's size."""
+        tree, begun = self._tree, self._tree.size
+        tree.folder.mkdir(parents=True, exist_ok=True)
+        self._fill_gaps(tree.size // tile.WIDTH)
+        leaves = self._read_leaves(tree.size)
+        try:
+            for size in list_kept(self._mirror, tree.size):
+                self._append([next(leaves) for _n in range(size - tree.size)])
+                self._keep(size)
+                last = size == self._mirror.size
+                if last or size - self._committed >= COMMIT_LEAVES:
+                    self._commit()
+                    if on_leaves is not None:
+                        on_leaves(size - begun, self._mirror.size - begun)
+        except Fault as fault:
+            # The audit let it pass: the rows that it follows are not what they were.
+            raise StorageFailed(f"{tree.origin}: {fault}") from fault
+        if tree.root != self._mirror.root or tree.size != self._mirror.size:
+            # Each bundle was compared with the walk: only a fault of our own ends here.
+            raise StorageFailed(f"{tree.origin}: the import came out at another root")
+
+    def _read_leaves(self, first: int) -> Iterator[bytes]:
+        for n in range(first // tile.WIDTH, len(self._walked.digests)):
+            leaves = read_bundle(self._mirror, self._walked, n)
+            yield from leaves[max(0, first - n * tile.WIDTH) :]
+
+    def _fill_gaps(self, full: int) -> None:
+        """Write full tiles that are missing below what the database holds."""
+        folder = self._tree.folder
+        for n in range(full):
+            bundle = folder / tile.tile_path("entries", n)
+            hashes = folder / tile.tile_path(0, n)
+            if not (bundle.exists() and hashes.exists()):
+                leaves = read_bundle(self._mirror, self._walked, n)
+                self._put(bundle, tile.encode_bundle(leaves))
+                row = b"".join(merkle.leaf_hash(leaf) for leaf in leaves)
+                self._put(hashes, row)
+        level, roots = 1, self._walked.tile_roots[:full]
+        while len(roots) >= tile.WIDTH:
+            above = []
+            for n in range(len(roots) // tile.WIDTH):
+                part = roots[n * tile.WIDTH : (n + 1) * tile.WIDTH]
+                path = folder / tile.tile_path(level, n)
+                if not path.exists():
+                    self._put(path, b"".join(part))
+                above.append(tile.tile_root(part))
+            level, roots = level + 1, above
+
+    def _put(self, path: Path, data: bytes) -> None:
+        """Make a public file durable, with the names of the folders that it is in."""
+        tree = self._tree
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_file() or path.read_bytes() != data:
+                write_durable(path, data, mode=0o644)
+        except OSError as error:
+            raise StorageFailed(f"couldn't write {path}: {error}") from error
+        if path.parent not in tree.synced_folders:
+            sync_names(path.parent, below=tree.public)
+            tree.synced_folders.add(path.parent)
+
+    def _append(self, leaves: list[bytes]) -> None:
+        """Append to the tree in memory, and note what the database shall hold."""
+        for index, leaf in enumerate(leaves, start=self._tree.size):
+            self._take_leaf(index, leaf)
+        self._tree.append(leaves)
+
+    def _keep(self, size: int) -> None:
+        """Note the checkpoint of this size, as the mirror has it."""
+        note = read_note(self._mirror, size, self._tree.root)
+        self._kept.append(_Kept(size, note, self._tick, 0))
+
+    def _commit(self) -> None:
+        """Make what was appended durable: files first, since the database forgets."""
+        tree, db = self._tree, self._db
+        full = [key for key in tree.unwritten if tree.is_full(*key)]
+        for level, n in sorted(full):
+            name = tile.tile_path("entries" if level == BUNDLE_LEVEL else level, n)
+            self._put(tree.folder / name, tree.unwritten[level, n])
+        tree.note_written(full)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self._write_size(b"".join(tree.frontier.hashes))
+            if db.execute("SELECT changes()").fetchone()[0] != 1:
+                raise StorageFailed(f"{tree.origin}: another writer has moved this log")
+            tree.store(db, set(tree.unwritten))
+            db.executemany(
+                "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)",
+                [
+                    (tree.tree_id, kept.size, kept.note, kept.at, kept.net)
+                    for kept in self._kept
+                ],
+            )
+            self._write_rows()
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StorageFailed(
+                f"{tree.origin}: couldn't commit an import: {error}"
+            ) from error
+        self._kept = []
+        self._committed = tree.size
+
+    def write_files(self) -> None:
+        """Make the public files those of the database as it is now."""
+        key = self._tree.folder / "log.vkey"
+        try:
+            if not key.exists():
+                self._put(key, f"{self._mirror.key.vkey}\n".encode())
+            self._export()
+        except OSError as error:
+            raise StorageFailed(
+                f"{self._tree.origin}: couldn't export: {error}"
+            ) from error
+
+    @abstractmethod
+    def _take_leaf(self, index: int, leaf: bytes) -> None:
+        """Note what the database shall hold of a leaf. Raises Fault."""
+
+    @abstractmethod
+    def _write_size(self, frontier: bytes) -> None:
+        """Move the tree's own row from the size committed before; one row changes."""
+
+    @abstractmethod
+    def _write_rows(self) -> None:
+        """Write what was noted."""
+
+    @abstractmethod
+    def _export(self) -> None:
+        """Write the files that are made from the database."""
 
 
-def _put(path: Path, data: bytes) -> None:
-    try:
-        if path.is_file() and path.read_bytes() == data:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"couldn't write {path}: {error}") from error
-    write_durable(path, data, mode=0o644)
-
-
-def _write_files(connection: sqlite3.Connection, log: OpenLog, mirror: Mirror) -> None:
-    """Make the public files those of the database as it is now."""
-    key, header = log.folder / "log.vkey", log.state.header
-    try:
-        if not key.exists():
-            _put(key, f"{mirror.key.vkey}\n".encode())
-        if header is not None and not (log.folder / "statement").exists():
-            statement = read_statement(mirror, header.statement_sha256)
-            _put(log.folder / "statement", statement)
-        export.write_all(log, connection)
-    except OSError as error:
-        raise StorageFailed(f"{log.origin}: couldn't export: {error}") from error
-
-
-# --- rows
+# --- campaigns
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What the next commit writes."""
+    """What the next commit writes of a campaign's log."""
 
     controls: list[tuple[int, bytes]] = field(default_factory=list)
-    checkpoints: list[tuple[int, bytes, int, int]] = field(default_factory=list)
     # Nonce, index, stance, key index.
     signatures: list[tuple[bytes, int, int, int]] = field(default_factory=list)
     # Hashes of control leaves, which may have waited here too.
@@ -185,8 +326,8 @@ class _Rows:
     withdrawn: list[bytes] = field(default_factory=list)
 
 
-class _Taker:
-    """Takes one log's leaves over, checkpoint by checkpoint."""
+class _LogTaker(_Taker):
+    """Takes a campaign's log over."""
 
     def __init__(
         self,
@@ -198,68 +339,52 @@ class _Taker:
         accepting: bool,
         at: datetime,
     ) -> None:
-        self._db = connection
+        super().__init__(connection, log, mirror, walked, at=at)
         self._log = log
-        self._mirror = mirror
-        self._walked = walked
         self._accepting = accepting
         self._rows = _Rows()
-        self._committed = log.size
         self._stored_cells = bytes(log.state.cells)
         self._times = read_growth(mirror)
-        self._tick = self._find_last_tick(int(at.timestamp()))
-        self._begun_at = log.size
+        self._begun = log.size
         self._pooled = self._shows = self._shown = 0
 
-    def _find_last_tick(self, at: int) -> int:
-        row = self._db.execute(
-            "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
-            (self._log.log_id,),
-        ).fetchone()
-        return int(row[0]) if row is not None else at
-
-    def run(self, on_leaves: OnLeaves | None) -> Imported:
-        """Append and commit until the mirror's size."""
-        log = self._log
-        leaves = self._read_leaves(log.size)
-        for size in list_kept(self._mirror, log.size):
-            self._append([next(leaves) for _n in range(size - log.size)])
-            self._keep(size)
-            if size - self._committed >= COMMIT_LEAVES or size == self._mirror.size:
-                self._commit()
-                if on_leaves is not None:
-                    on_leaves(size - self._begun_at, self._mirror.size - self._begun_at)
-        if log.is_closed:
-            self._stop_accepting()
+    @property
+    def done(self) -> Imported:
+        """What was taken over so far."""
         return Imported(
-            leaves=log.size - self._begun_at,
+            leaves=self._log.size - self._begun,
             pooled=self._pooled,
             shows=self._shows,
             shown=self._shown,
         )
 
-    def _read_leaves(self, first: int) -> Iterator[bytes]:
-        for n in range(first // tile.WIDTH, len(self._walked.digests)):
-            leaves = read_bundle(self._mirror, self._walked, n)
-            yield from leaves[max(0, first - n * tile.WIDTH) :]
+    @override
+    def take(self, on_leaves: OnLeaves | None) -> None:
+        """As for every tree; and what has closed takes no signatures."""
+        super().take(on_leaves)
+        if self._log.is_closed:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "UPDATE log SET accepting=0 WHERE id=?", (self._log.log_id,)
+            )
+            self._db.execute("COMMIT")
 
-    def _append(self, leaves: list[bytes]) -> None:
+    @override
+    def _take_leaf(self, index: int, leaf: bytes) -> None:
         log, rows = self._log, self._rows
-        for index, leaf in enumerate(leaves, start=log.size):
-            parsed = entry.parse(leaf)
-            log.state.apply(index, parsed)
-            if isinstance(parsed, entry.Signature):
-                nonce = self._nonce_of(leaf)
-                rows.signatures.append((nonce, index, parsed.stance, parsed.key_index))
-                self._shows += parsed.public_hash != _NOTHING_SHOWN
-                continue
-            rows.taken.append(merkle.leaf_hash(leaf))
-            if isinstance(parsed, entry.Withdrawal):
-                # Of an earlier interval: it is in the tree.
-                rows.withdrawn.append(self._nonce_of(log.read_leaf(parsed.target)))
-            else:
-                rows.controls.append((index, leaf))
-        log.append(leaves)
+        parsed = entry.parse(leaf)
+        log.state.apply(index, parsed)
+        if isinstance(parsed, entry.Signature):
+            nonce = self._nonce_of(leaf)
+            rows.signatures.append((nonce, index, parsed.stance, parsed.key_index))
+            self._shows += parsed.public_hash != _NOTHING_SHOWN
+            return
+        rows.taken.append(merkle.leaf_hash(leaf))
+        if isinstance(parsed, entry.Withdrawal):
+            # Of an earlier interval: it is in the tree.
+            rows.withdrawn.append(self._nonce_of(log.read_leaf(parsed.target)))
+        else:
+            rows.controls.append((index, leaf))
 
     def _nonce_of(self, leaf: bytes) -> bytes:
         signature = entry.parse(leaf)
@@ -273,37 +398,15 @@ class _Taker:
             signature.r,
         )
 
+    @override
     def _keep(self, size: int) -> None:
-        """Note the checkpoint of this size, as the mirror has it."""
-        log = self._log
-        log.state.checkpoint(size)
-        note = read_note(self._mirror, size, log.root)
+        self._log.state.checkpoint(size)
         self._tick = self._times.get(size, self._tick)
-        net = log.state.totals()["net"]
-        self._rows.checkpoints.append((size, note, self._tick, int(str(net))))
+        super()._keep(size)
+        self._kept[-1].net = int(str(self._log.state.totals()["net"]))
 
-    def _commit(self) -> None:
-        """Make what was appended durable: files first, since the database forgets."""
-        log, db = self._log, self._db
-        full = [key for key in log.unwritten if log.is_full(*key)]
-        for level, n in sorted(full):
-            name = tile.tile_path("entries" if level == BUNDLE_LEVEL else level, n)
-            _put(log.folder / name, log.unwritten[level, n])
-        log.note_written(full)
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            self._write_log()
-            self._write_rows()
-            self._drop_waiting()
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StorageFailed(
-                f"{log.origin}: couldn't commit an import: {error}"
-            ) from error
-        self._rows = _Rows()
-        self._committed = log.size
-
-    def _write_log(self) -> None:
+    @override
+    def _write_size(self, frontier: bytes) -> None:
         log, db = self._log, self._db
         if log.log_id == _NEW:
             db.execute(
@@ -316,26 +419,15 @@ class _Taker:
             log.tree_id = log.log_id
         db.execute(
             "UPDATE log SET size=?, frontier=? WHERE id=? AND size=?",
-            (
-                log.size,
-                b"".join(log.frontier.hashes),
-                log.log_id,
-                self._committed,
-            ),
+            (log.size, frontier, log.log_id, self._committed),
         )
-        if db.execute("SELECT changes()").fetchone()[0] != 1:
-            raise StorageFailed(f"{log.origin}: another writer has moved this log")
 
+    @override
     def _write_rows(self) -> None:
         log, db, rows = self._log, self._db, self._rows
-        log.store(db, set(log.unwritten))
         db.executemany(
             "INSERT INTO published_control VALUES (?, ?, ?)",
             [(log.log_id, *row) for row in rows.controls],
-        )
-        db.executemany(
-            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)",
-            [(log.log_id, *row) for row in rows.checkpoints],
         )
         db.executemany(
             "INSERT INTO nonce VALUES (?, ?, ?)",
@@ -350,6 +442,8 @@ class _Taker:
                     (log.log_id, block, piece),
                 )
         self._stored_cells = fresh
+        self._drop_waiting()
+        self._rows = _Rows()
 
     def _drop_waiting(self) -> None:
         """Take from what waits what was published before, and let nothing be lost.
@@ -392,7 +486,87 @@ class _Taker:
             db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
             db.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?)", key)
 
-    def _stop_accepting(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("UPDATE log SET accepting=0 WHERE id=?", (self._log.log_id,))
-        self._db.execute("COMMIT")
+    @override
+    def _export(self) -> None:
+        log, header = self._log, self._log.state.header
+        statement = log.folder / "statement"
+        if header is not None and not statement.exists():
+            self._put(statement, read_statement(self._mirror, header.statement_sha256))
+        export.write_all(log, self._db)
+
+
+# --- the spine
+
+
+class _SpineTaker(_Taker):
+    """Takes the spine over. Of a log that is lost it holds the leaves and no rows."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        tree: TileTree,
+        mirror: Mirror,
+        walked: Walk,
+        *,
+        at: datetime,
+    ) -> None:
+        super().__init__(connection, tree, mirror, walked, at=at)
+        row = connection.execute("SELECT client FROM spine").fetchone()
+        self._client: str | None = row[0] if row is not None else None
+        self._ids: dict[str, int] = dict(
+            connection.execute("SELECT origin, id FROM log").fetchall()
+        )
+        self._checkpoints: list[tuple[int, int, int]] = []
+        self._issued: list[tuple[int, int, int]] = []
+        self._retired: list[tuple[int]] = []
+
+    @override
+    def _take_leaf(self, index: int, leaf: bytes) -> None:
+        parsed = spine_leaves.parse(leaf)
+        if isinstance(parsed, spine_leaves.ClientLeaf):
+            self._client = parsed.sha256
+            return
+        log_id = self._ids.get(parsed.origin)
+        if log_id is None:
+            return
+        match parsed:
+            case spine_leaves.CheckpointLeaf():
+                self._checkpoints.append((log_id, parsed.size, index))
+            case spine_leaves.IssuedLeaf():
+                self._issued.append((log_id, parsed.key_index, parsed.total))
+            case spine_leaves.RetiredLeaf():
+                self._retired.append((log_id,))
+
+    @override
+    def _write_size(self, frontier: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO spine VALUES (0, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+            "SET size=excluded.size, frontier=excluded.frontier, "
+            "client=excluded.client WHERE size=?",
+            (self._tree.size, frontier, self._client, self._committed),
+        )
+
+    @override
+    def _write_rows(self) -> None:
+        db = self._db
+        db.executemany(
+            "INSERT INTO spine_checkpoint VALUES (?, ?, ?)", self._checkpoints
+        )
+        # What of a total was issued before the present record began is set when that
+        # record is reopened; the one of before is lost.
+        db.executemany(
+            "INSERT INTO spine_issued (log, key_index, total) VALUES (?, ?, ?) "
+            "ON CONFLICT (log, key_index) DO UPDATE SET total=excluded.total",
+            self._issued,
+        )
+        db.executemany("INSERT OR IGNORE INTO spine_retired VALUES (?)", self._retired)
+        self._checkpoints, self._issued, self._retired = [], [], []
+
+    @override
+    def _export(self) -> None:
+        tree = self._tree
+        export.write_tiles(tree)
+        newest = export.write_kept(tree, self._db)
+        if newest is not None:
+            write_atomic(tree.folder / "checkpoint", newest)
+        export.drop_all_stale_partials(tree)

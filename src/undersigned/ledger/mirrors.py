@@ -18,7 +18,7 @@ from typing import ClassVar, TypeVar
 
 from typing_extensions import override
 
-from undersigned_verify import entry, merkle, tile
+from undersigned_verify import merkle, tile
 from undersigned_verify.audit import audit_log
 from undersigned_verify.canonical import encode_base64
 from undersigned_verify.checkpoint import Checkpoint, open_checkpoint
@@ -30,16 +30,16 @@ from undersigned_verify.source import (
     DirectorySource,
     HTTPSource,
     Source,
-    find_logs,
+    find_instance,
     is_url,
 )
+from undersigned_verify.spine import PATH as SPINE_PATH
+from undersigned_verify.spine_audit import audit_spine
 
 from undersigned.kernel.errors import Refused
 from undersigned.kernel.whole_folder import MANIFEST
 
-_LOG_URL = re.compile(r"/c/[^/]+(/[0-9]+)?/?$")
-
-_CLOSE_PREFIX = bytes([entry.VERSION, entry.CLOSE])
+_LOG_URL = re.compile(r"/(c/[^/]+(/[0-9]+)?|spine)/?$")
 
 OnLeaves = Callable[[int, int], None]
 Result = TypeVar("Result")
@@ -103,24 +103,32 @@ class Mirror:
 
 
 def list_sources(targets: Iterable[str], paths: Iterable[str]) -> list[Source]:
-    """Return the logs at some folders and addresses.
+    """Return the logs at some folders and addresses, each with its instance's spine.
 
     ``paths``: of the logs to look for below an address, which cannot be listed. Raises
     Unreadable where there is no log.
     """
-    found: list[Source] = []
+    found: dict[str, Source] = {}
     for target in targets:
         if is_url(target) and _LOG_URL.search(target) is None:
             base = target.rstrip("/")
-            logs = [HTTPSource(f"{base}/{path}", path=path) for path in paths]
-            found += [log for log in logs if log.read("checkpoint", MAX_NOTE)]
-            continue
-        for source in find_logs(target):
+            sources: list[Source | None] = [
+                log
+                for path in (*paths, SPINE_PATH)
+                if (log := HTTPSource(f"{base}/{path}", path=path)).read(
+                    "checkpoint", MAX_NOTE
+                )
+            ]
+        else:
+            logs, spine = find_instance(target)
+            sources = [*logs, spine]
+        for source in sources:
             if isinstance(source, DirectorySource):
-                found.append(NewestKept(source.folder, path=source.path))
-            else:
-                found.append(source)
-    return found
+                newest = NewestKept(source.folder, path=source.path)
+                found.setdefault(newest.name, newest)
+            elif source is not None:
+                found.setdefault(source.name, source)
+    return list(found.values())
 
 
 def _is_own(source: Source, public: Path) -> bool:
@@ -144,10 +152,16 @@ def open_mirror(
 
     Raises MirrorRefused, Unreadable.
     """
-    report = audit_log(source, workers=workers, progress=on_leaves)
+    # The spine is compared with the logs when it is decided what to go on from: of a
+    # server that was killed, it may lack what was published last.
+    report = (
+        audit_spine(source, [], progress=on_leaves).report
+        if source.path == SPINE_PATH
+        else audit_log(source, workers=workers, progress=on_leaves, with_spine=False)
+    )
     if report.origin is None or report.tree_size is None or report.root_hash is None:
         raise MirrorRefused(mirror=source.name, fault=str(report.fault))
-    if not report.accepted:
+    if report.fault is not None:
         raise MirrorRefused(
             mirror=source.name, origin=report.origin, fault=str(report.fault)
         )
@@ -205,19 +219,25 @@ class Walk:
 
     ``roots``: of the prefixes that were asked for. ``digests``: SHA-256 of each
     bundle's bytes, so that a later read is known to be of the same leaves.
-    ``tile_roots``: the node above each full bundle. ``close``: the close leaf, or None.
+    ``tile_roots``: the node above each full bundle.
     """
 
     roots: dict[int, bytes] = field(default_factory=dict)
     digests: list[bytes] = field(default_factory=list)
     tile_roots: list[bytes] = field(default_factory=list)
-    close: bytes | None = None
 
 
-def walk(mirror: Mirror, sizes: set[int], *, on_leaves: OnLeaves | None = None) -> Walk:
+def walk(
+    mirror: Mirror,
+    sizes: set[int],
+    *,
+    on_leaf: Callable[[bytes], None] = lambda _leaf: None,
+    on_leaves: OnLeaves | None = None,
+) -> Walk:
     """Hash all leaves of a mirror; note the roots of prefixes of these sizes.
 
-    Raises MirrorRefused where the leaves are not those that were audited.
+    ``on_leaf`` is given each leaf, in order. Raises MirrorRefused where the leaves are
+    not those that were audited.
     """
     found, frontier = Walk(), merkle.Frontier()
     if 0 in sizes:
@@ -226,9 +246,8 @@ def walk(mirror: Mirror, sizes: set[int], *, on_leaves: OnLeaves | None = None) 
         data = _read_bundle(mirror, n, width)
         leaves = tile.parse_bundle(data)
         hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
-        found.close = next(
-            (leaf for leaf in leaves if leaf[:2] == _CLOSE_PREFIX), found.close
-        )
+        for leaf in leaves:
+            on_leaf(leaf)
         for leaf_hash in hashes:
             frontier.append(leaf_hash)
             if frontier.size in sizes:

@@ -4,9 +4,9 @@ Nothing is written here but the high-water marks, before anything is imported: f
 on a start is refused until the database has reached them.
 
 What counts as seen: the mirrors that are named, the high-water file where it is there,
-and the own public folder, whose checkpoints were served. Each log goes on from the
-largest of these, or from the database where that has more; if any two contradict each
-other, from nothing.
+the own public folder, whose checkpoints were served, and what the spine says of a log.
+Each log, and the spine, goes on from the largest of these, or from the database where
+that has more; if any two contradict each other, from nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, TypeAlias
 from typing_extensions import override
 
 from undersigned_verify import entry, merkle
+from undersigned_verify import spine as spine_leaves
 from undersigned_verify.checkpoint import Checkpoint, open_checkpoint
 from undersigned_verify.errors import Fault
 from undersigned_verify.note import VerifierKey, parse_note
@@ -28,17 +29,29 @@ from undersigned.kernel.errors import Conflict, Refused, StorageFailed
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 from undersigned.ledger import notes
 from undersigned.ledger.highwater import HighWater
-from undersigned.ledger.mirrors import Mirror, OnLeaves, Walk, list_sizes, walk
+from undersigned.ledger.mirrors import (
+    Mirror,
+    OnLeaves,
+    Walk,
+    list_kept,
+    list_sizes,
+    read_growth,
+    walk,
+)
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, decode_settings
+from undersigned.ledger.spine import SPINE_ID, SPINE_PATH, spine_origin
+from undersigned.ledger.tree import TileTree
 
 # What says how far a log was published: a mirror, the mark of an earlier start on this
 # machine, or the operator's word.
 Evidence: TypeAlias = Literal["mirror", "mark", "word"]
 
+_CLOSE_PREFIX = bytes([entry.VERSION, entry.CLOSE])
+
 
 class LogForked(Conflict):
-    """Two checkpoints of one log contradict each other; ours and theirs are named."""
+    """Two checkpoints of one log contradict each other; both are named."""
 
     code: ClassVar[str] = "log-forked"
 
@@ -82,16 +95,16 @@ class Seen:
 
 @dataclass(slots=True)
 class LogPlan:
-    """What one log goes on from.
+    """What one log, or the spine, goes on from.
 
-    ``log``: as the database holds it, or None; ``old_size``: how many leaves it has
+    ``tree``: as the database holds it, or None; ``old_size``: how many leaves it has
     there. ``mirror`` and ``walked``: what is imported from, None where nothing is.
     ``marked``: whether this machine had a mark. ``close_reason``: of the close leaf.
     """
 
     origin: str
     path: str
-    log: OpenLog | None
+    tree: TileTree | None
     old_size: int
     size: int
     root: bytes
@@ -109,10 +122,16 @@ class LogPlan:
 
 @dataclass(slots=True)
 class Plan:
-    """All logs, and the origins whose key nobody has any more."""
+    """All logs, the spine (None before there is one), and names whose key is gone."""
 
     logs: list[LogPlan] = field(default_factory=list)
+    spine: LogPlan | None = None
     lost: list[str] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[LogPlan]:
+        """The logs and the spine."""
+        return [*self.logs, *([self.spine] if self.spine is not None else [])]
 
 
 @dataclass(slots=True)
@@ -121,13 +140,15 @@ class _Facts:
 
     origin: str
     path: str
-    log: OpenLog | None
+    tree: TileTree | None
     # None: no secret, no file and no mirror has the key that signed it.
     key: VerifierKey | None
     mirrors: list[Mirror]
     mark: tuple[int, str] | None
     # The log's own public folder.
     folder: Path
+    # What the spine says of it.
+    told: list[Seen] = field(default_factory=list)
 
 
 def plan_recovery(
@@ -149,104 +170,226 @@ def plan_recovery(
     mark, a mirror or the own public folder. Raises LogForked, HowFarUnknown,
     SeenFurther, MirrorOfAnother, LogKeyDiffers, MirrorRefused, StorageFailed.
     """
-    logs = _load_logs(connection, public)
-    known = {*logs, *high_water.origins()}
-    hosts = {host, *(origin.partition("/")[0] for origin in known)}
-    by_origin: dict[str, list[Mirror]] = {}
-    for mirror in mirrors:
-        if mirror.origin.partition("/")[0] not in hosts:
-            raise MirrorOfAnother(mirror=mirror.name, origin=mirror.origin)
-        by_origin.setdefault(mirror.origin, []).append(mirror)
-    plan, unknown = Plan(), []
-    for origin in sorted({*known, *by_origin}):
-        facts = _gather(
-            connection,
-            origin,
-            logs.get(origin),
-            by_origin.get(origin, []),
-            mark=high_water.find(origin),
-            public=public,
-            keystore=keystore,
-        )
-        if facts is None:
-            plan.lost.append(origin)
-            continue
-        found = _plan_log(connection, facts, nothing_published, on_leaves)
-        if found is None:
-            unknown.append(_describe_unknown(facts))
+    planner = _Planner(
+        connection, high_water, public, keystore, nothing_published, on_leaves
+    )
+    return planner.run(list(mirrors), host)
+
+
+class _Planner:
+    """Plans the spine first, since it bears witness to the logs."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        high_water: HighWater,
+        public: Path,
+        keystore: Keystore | None,
+        nothing_published: bool,
+        on_leaves: OnLeaves | None,
+    ) -> None:
+        self._db = connection
+        self._high_water = high_water
+        self._public = public
+        self._keystore = keystore
+        self._nothing_published = nothing_published
+        self._on_leaves = on_leaves
+        self._unknown: list[str] = []
+        # The largest checkpoint of each log that the spine has entered.
+        self._told: dict[str, Seen] = {}
+
+    def run(self, mirrors: list[Mirror], host: str) -> Plan:
+        """Return the plan, or raise."""
+        trees = self._load_trees(host)
+        known = {*trees, *self._high_water.origins()}
+        hosts = {host, *(origin.partition("/")[0] for origin in known)}
+        by_origin: dict[str, list[Mirror]] = {}
+        for mirror in mirrors:
+            if mirror.origin.partition("/")[0] not in hosts:
+                raise MirrorOfAnother(mirror=mirror.name, origin=mirror.origin)
+            by_origin.setdefault(mirror.origin, []).append(mirror)
+        plan = Plan()
+        spine = spine_origin(host)
+        origins = sorted({*known, *by_origin} - {spine})
+        if spine in known or spine in by_origin:
+            facts = self._gather(spine, trees.get(spine), by_origin.get(spine, []))
+            if facts is None:
+                # A second spine under this name would be a fork of all logs at once.
+                raise LogKeyDiffers(origin=spine, problem="it is in no backup")
+            plan.spine = self._plan(facts)
+        for origin in origins:
+            facts = self._gather(origin, trees.get(origin), by_origin.get(origin, []))
+            if facts is None:
+                plan.lost.append(origin)
+                continue
+            if origin in self._told:
+                facts.told.append(self._told[origin])
+            found = self._plan(facts)
+            if found is not None:
+                plan.logs.append(found)
+        if self._unknown:
+            raise HowFarUnknown(logs="; ".join(self._unknown))
+        if plan.spine is not None:
+            for log in plan.logs:
+                self._require_spine_to_follow(log)
+        return plan
+
+    def _load_trees(self, host: str) -> dict[str, TileTree]:
+        found: dict[str, TileTree] = {}
+        for log_id, text in self._db.execute("SELECT id, settings FROM log").fetchall():
+            log = OpenLog(
+                log_id=log_id,
+                settings=decode_settings(text),
+                public=self._public,
+                key=None,
+            )
+            log.load(self._db)
+            found[log.origin] = log
+        spine = load_spine(self._db, host=host, public=self._public)
+        if spine is not None:
+            found[spine.origin] = spine
+        return found
+
+    def _gather(
+        self, origin: str, tree: TileTree | None, mirrors: list[Mirror]
+    ) -> _Facts | None:
+        """Return what is known of a log; None where nothing says that it is ours."""
+        path = origin.partition("/")[2]
+        if isinstance(tree, OpenLog):
+            path = tree.settings.path
+        mark = self._high_water.find(origin)
+        note = _find_newest_note(self._db, tree) if tree is not None else None
+        secret = _find_secret_key(self._keystore, origin, path)
+        own = _find_public_key(self._public / path)
+        theirs = [mirror.key for mirror in mirrors]
+        if note is not None:
+            known = [candidate for candidate in (secret, own, *theirs) if candidate]
+            key = next((each for each in known if _has_signed(each, note)), None)
+            if secret is not None and secret != key:
+                raise LogKeyDiffers(origin=origin)
+        elif mark is not None and mark[0]:
+            # It has the root of this machine's own log, and no key can forge that.
+            key = secret or own or next(iter(theirs), None)
         else:
-            plan.logs.append(found)
-    if unknown:
-        raise HowFarUnknown(logs="; ".join(unknown))
-    return plan
+            key = secret or own
+        if key is None and mirrors and note is None:
+            return None
+        for mirror in mirrors:
+            if mirror.key != key:
+                raise MirrorOfAnother(mirror=mirror.name, origin=origin)
+        return _Facts(origin, path, tree, key, mirrors, mark, self._public / path)
 
-
-def _describe_unknown(facts: _Facts) -> str:
-    ours = facts.log.size if facts.log is not None else 0
-    theirs = max((one.size for one in facts.mirrors if not one.is_own), default=None)
-    found = "no mirror" if theirs is None else f"{theirs} in the largest mirror"
-    if theirs is None and facts.mirrors:
-        found = "no mirror but the copy that came with it"
-    return f"{facts.origin}: {ours} leaves in the database, {found}"
-
-
-def _load_logs(connection: sqlite3.Connection, public: Path) -> dict[str, OpenLog]:
-    found = {}
-    for log_id, text in connection.execute("SELECT id, settings FROM log").fetchall():
-        log = OpenLog(
-            log_id=log_id, settings=decode_settings(text), public=public, key=None
+    def _plan(self, facts: _Facts) -> LogPlan | None:
+        """Return what a log goes on from; None, and note it, where nothing says it."""
+        tree = facts.tree
+        ours = Seen(
+            tree.size if tree is not None else 0,
+            tree.root if tree is not None else merkle.EMPTY_ROOT,
+            "the database",
         )
-        log.load(connection)
-        found[log.origin] = log
-    return found
-
-
-def _gather(
-    connection: sqlite3.Connection,
-    origin: str,
-    log: OpenLog | None,
-    mirrors: list[Mirror],
-    *,
-    mark: tuple[int, str] | None,
-    public: Path,
-    keystore: Keystore | None,
-) -> _Facts | None:
-    """Return what is known of a log; None where nothing says that it is ours."""
-    path = log.settings.path if log is not None else origin.partition("/")[2]
-    note = _find_newest_note(connection, log) if log is not None else None
-    secret = _find_secret_key(keystore, origin, path)
-    own = _find_public_key(public / path)
-    theirs = [mirror.key for mirror in mirrors]
-    if note is not None:
-        known = [candidate for candidate in (secret, own, *theirs) if candidate]
-        key = next((each for each in known if _has_signed(each, note)), None)
-        if secret is not None and secret != key:
-            raise LogKeyDiffers(origin=origin)
-    elif mark is not None and mark[0]:
-        # The mark has the root of this machine's own log, and no key can forge that.
-        key = secret or own or next(iter(theirs), None)
-    else:
-        key = secret or own
-    if key is None and mirrors and note is None:
+        # What came with the database says nothing of later, unless it holds more.
+        telling = [
+            one for one in facts.mirrors if one.size > ours.size or not one.is_own
+        ]
+        mirror = max(telling, key=lambda mirror: mirror.size, default=None)
+        plan = LogPlan(
+            origin=facts.origin,
+            path=facts.path,
+            tree=tree,
+            old_size=ours.size,
+            size=ours.size,
+            root=ours.root,
+            evidence="mirror",
+            marked=facts.mark is not None,
+        )
+        seen = [*_list_seen(facts)]
+        if mirror is not None and mirror.size >= ours.size:
+            plan.size, plan.root, plan.mirror = mirror.size, mirror.root, mirror
+            sizes = {ours.size, *(each.size for each in seen)}
+            plan.walked = self._walk(plan, mirror, sizes)
+            theirs = Seen(mirror.size, mirror.root, mirror.name)
+            _require_one_history(facts.origin, theirs, [ours, *seen], plan.walked.roots)
+            return plan
+        if tree is not None:
+            roots = _read_roots(self._db, tree)
+            _require_one_history(facts.origin, ours, seen, roots)
+            plan.close_reason = _find_close_reason(self._db, tree)
+            if facts.mark is not None:
+                plan.evidence = "mark"
+                return plan
+            if self._nothing_published:
+                plan.evidence = "word"
+                return plan
+        self._unknown.append(_describe_unknown(facts))
         return None
-    for mirror in mirrors:
-        if mirror.key != key:
-            raise MirrorOfAnother(mirror=mirror.name, origin=origin)
-    return _Facts(origin, path, log, key, mirrors, mark, public / path)
+
+    def _walk(self, plan: LogPlan, mirror: Mirror, sizes: set[int]) -> Walk:
+        """Pass over a mirror; take from it what bears on other logs."""
+
+        def take_close(leaf: bytes) -> None:
+            if leaf[:2] == _CLOSE_PREFIX:
+                plan.close_reason = _read_reason(leaf)
+
+        def take_checkpoint(data: bytes) -> None:
+            leaf = spine_leaves.parse(data)
+            if isinstance(leaf, spine_leaves.CheckpointLeaf):
+                self._told[leaf.origin] = Seen(
+                    leaf.size, bytes.fromhex(leaf.root), mirror.name
+                )
+
+        is_spine = plan.path == SPINE_PATH
+        return walk(
+            mirror,
+            sizes,
+            on_leaf=take_checkpoint if is_spine else take_close,
+            on_leaves=self._on_leaves,
+        )
+
+    def _require_spine_to_follow(self, log: LogPlan) -> None:
+        """Nothing but a log's last publication may be missing in the spine.
+
+        It is entered at once after each: a spine that lacks more is an older copy, and
+        going on from it would fork it.
+        """
+        if log.mirror is None:
+            return
+        told = self._told.get(log.origin, Seen(0, b"", ""))
+        missing = list_kept(log.mirror, max(told.size, log.old_size))
+        times = read_growth(log.mirror)
+        if len({times.get(size, size) for size in missing}) > 1:
+            raise SeenFurther(
+                origin=spine_origin(log.origin.partition("/")[0]),
+                seen=f"{log.origin} has {log.size} leaves in {log.mirror.name}",
+                known=f"the spine given here knows {told.size}",
+            )
 
 
-def _find_newest_note(connection: sqlite3.Connection, log: OpenLog) -> bytes | None:
+def load_spine(
+    connection: sqlite3.Connection, *, host: str, public: Path
+) -> TileTree | None:
+    """Return the spine's tree as the database holds it, None before there is one."""
+    row = connection.execute("SELECT size, frontier FROM spine").fetchone()
+    if row is None:
+        return None
+    tree = TileTree(
+        tree_id=SPINE_ID, origin=spine_origin(host), public=public, path=SPINE_PATH
+    )
+    tree.restore(connection, size=row[0], frontier=row[1])
+    return tree
+
+
+def _find_newest_note(connection: sqlite3.Connection, tree: TileTree) -> bytes | None:
     """Return the log's newest checkpoint; it must be of the leaves beside it."""
     row = connection.execute(
         "SELECT note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
-        (log.log_id,),
+        (tree.tree_id,),
     ).fetchone()
     if row is None:
         return None
     found = Checkpoint.parse(parse_note(row[0]).text)
-    if found != Checkpoint(log.origin, log.size, log.root):
+    if found != Checkpoint(tree.origin, tree.size, tree.root):
         raise StorageFailed(
-            f"{log.origin}: the database's newest checkpoint is not of its own leaves"
+            f"{tree.origin}: the database's newest checkpoint is not of its own leaves"
         )
     return bytes(row[0])
 
@@ -279,73 +422,18 @@ def _has_signed(key: VerifierKey, note: bytes) -> bool:
     return True
 
 
-def _plan_log(
-    connection: sqlite3.Connection,
-    facts: _Facts,
-    nothing_published: bool,
-    on_leaves: OnLeaves | None,
-) -> LogPlan | None:
-    """Return what a log goes on from; None where nothing says it."""
-    log = facts.log
-    ours = Seen(
-        log.size if log is not None else 0,
-        log.root if log is not None else merkle.EMPTY_ROOT,
-        "the database",
-    )
-    seen = [*_list_seen(facts)]
-    # What came with the database says nothing of later, unless it holds more.
-    telling = [one for one in facts.mirrors if one.size > ours.size or not one.is_own]
-    mirror = max(telling, key=lambda mirror: mirror.size, default=None)
-    plan = LogPlan(
-        origin=facts.origin,
-        path=facts.path,
-        log=log,
-        old_size=ours.size,
-        size=ours.size,
-        root=ours.root,
-        evidence="mirror",
-        marked=facts.mark is not None,
-    )
-    if mirror is not None and mirror.size >= ours.size:
-        plan.size, plan.root = mirror.size, mirror.root
-        plan.mirror = mirror
-        sizes = {ours.size, *(each.size for each in seen)}
-        plan.walked = walk(mirror, sizes, on_leaves=on_leaves)
-        roots = plan.walked.roots
-        theirs = Seen(mirror.size, mirror.root, mirror.name)
-        _require_one_history(facts.origin, theirs, [ours, *seen], roots)
-        plan.close_reason = _read_reason(plan.walked.close)
-        return plan
-    if log is None:
-        return None
-    plan.close_reason = _read_reason(_find_close(connection, log))
-    _require_one_history(facts.origin, ours, seen, _read_roots(connection, log))
-    if facts.mark is not None:
-        plan.evidence = "mark"
-    elif nothing_published:
-        plan.evidence = "word"
-    else:
-        return None
-    return plan
-
-
-def _find_close(connection: sqlite3.Connection, log: OpenLog) -> bytes | None:
-    if log.state.closed_at is None:
-        return None
-    row = connection.execute(
-        "SELECT leaf FROM published_control WHERE log=? AND idx=?",
-        (log.log_id, log.state.closed_at),
-    ).fetchone()
-    return bytes(row[0])
-
-
-def _read_reason(leaf: bytes | None) -> str | None:
-    close = entry.parse(leaf) if leaf is not None else None
-    return close.reason if isinstance(close, entry.Close) else None
+def _describe_unknown(facts: _Facts) -> str:
+    ours = facts.tree.size if facts.tree is not None else 0
+    theirs = max((one.size for one in facts.mirrors if not one.is_own), default=None)
+    found = "no mirror" if theirs is None else f"{theirs} in the largest mirror"
+    if theirs is None and facts.mirrors:
+        found = "no mirror but the copy that came with it"
+    return f"{facts.origin}: {ours} leaves in the database, {found}"
 
 
 def _list_seen(facts: _Facts) -> Iterator[Seen]:
     """Yield every state of the log that was shown, as far as this machine knows."""
+    yield from facts.told
     for mirror in facts.mirrors:
         yield Seen(mirror.size, mirror.root, mirror.name)
     if facts.mark is not None and facts.mark[0]:
@@ -365,13 +453,28 @@ def _list_seen(facts: _Facts) -> Iterator[Seen]:
         return
 
 
-def _read_roots(connection: sqlite3.Connection, log: OpenLog) -> dict[int, bytes]:
+def _read_roots(connection: sqlite3.Connection, tree: TileTree) -> dict[int, bytes]:
     roots = {0: merkle.EMPTY_ROOT}
     for size, note in connection.execute(
-        "SELECT size, note FROM checkpoint WHERE log=?", (log.log_id,)
+        "SELECT size, note FROM checkpoint WHERE log=?", (tree.tree_id,)
     ):
         roots[size] = Checkpoint.parse(parse_note(note).text).root
     return roots
+
+
+def _find_close_reason(connection: sqlite3.Connection, tree: TileTree) -> str | None:
+    if not isinstance(tree, OpenLog) or tree.state.closed_at is None:
+        return None
+    (leaf,) = connection.execute(
+        "SELECT leaf FROM published_control WHERE log=? AND idx=?",
+        (tree.tree_id, tree.state.closed_at),
+    ).fetchone()
+    return _read_reason(leaf)
+
+
+def _read_reason(leaf: bytes) -> str | None:
+    close = entry.parse(leaf)
+    return close.reason if isinstance(close, entry.Close) else None
 
 
 def _require_one_history(
@@ -393,4 +496,4 @@ def write_marks(high_water: HighWater, plan: Plan) -> None:
     Before anything is imported: a start is refused until all of it is there. Raises
     StorageFailed.
     """
-    high_water.raise_all({log.origin: (log.size, log.root) for log in plan.logs})
+    high_water.raise_all({log.origin: (log.size, log.root) for log in plan.everything})

@@ -309,9 +309,10 @@ class Spine:
             digest = leaf_digest(log.read_leaf(0))
             values: dict[str, object] = {"kind": "campaign", "origin": log.origin}
             batch.add(_CAMPAIGN, values | {"header_sha256": digest})
-            self._note_unknown_totals(log)
         if rows:
             self._choose_keys(log, entered, rows[-1][0], batch)
+        if log.is_closed:
+            self._note_certain_totals(log)
         self._choose_issued(log, batch)
         for size, note in rows:
             root = Checkpoint.parse(parse_note(note).text).root
@@ -319,15 +320,17 @@ class Spine:
         if log.log_id in self._retiring and (rows or entered):
             batch.retired.append(log)
 
-    def _note_unknown_totals(self, log: OpenLog) -> None:
-        """Of a log closed before there was a spine, tell the total that is certain.
+    def _note_certain_totals(self, log: OpenLog) -> None:
+        """At the end, let no total be less than the signatures under its key.
 
-        Its issuance file is destroyed: as many tokens were issued as were redeemed, at
-        least.
+        Where the record of issuing was lost, nobody could count tokens that were in
+        people's hands by then; of a log closed before there was a spine, none.
         """
-        if log.is_closed:
-            totals = {key: log.state.count_of_key(key) for key in log.state.keys}
-            self.note_issued(log, totals, final=True)
+        for key_index in log.state.keys:
+            place = (log.log_id, key_index)
+            told = max(self._issued.get(place, 0), self._totals.get(place, 0))
+            if log.state.count_of_key(key_index) > told:
+                self._totals[place] = log.state.count_of_key(key_index)
 
     def _choose_keys(
         self, log: OpenLog, entered: int, size: int, batch: _Batch

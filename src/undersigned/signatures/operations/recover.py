@@ -9,7 +9,8 @@ The steps, each safe to repeat:
 4. mark     the high-water marks, in one write. Cut off before this line: they are as
             they were, and the start is refused as before. After it: the start is
             refused until every log has reached its mark.
-5. import   each log, up to the largest of its mirrors (ledger.importing).
+5. import   each log, then the spine, up to the largest of its mirrors
+            (ledger.importing).
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ from undersigned.kernel.actor import Actor
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import LogSettings
 from undersigned.ledger.highwater import HighWater
-from undersigned.ledger.importing import Imported, import_log, reserve_origins
+from undersigned.ledger.importing import (
+    Imported,
+    import_log,
+    import_spine,
+    reserve_origins,
+)
 from undersigned.ledger.mirrors import Mirror
 from undersigned.ledger.recovery import (
     Evidence,
@@ -74,7 +80,7 @@ class RecoveredLog:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """All logs; ``lost``: origins whose key nobody has, reserved for ever."""
+    """All logs, the spine last; ``lost``: origins whose key nobody has, reserved."""
 
     logs: tuple[RecoveredLog, ...]
     lost: tuple[str, ...]
@@ -128,13 +134,19 @@ def recover_logs(
             )
             for log in plan.logs
         ]
+        if plan.spine is not None:
+            # After the logs: its rows name them.
+            import_spine(connection=connection, plan=plan.spine, public=public, at=at)
         # Rows of a pool may be in it, in the order in which they came.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        logs = tuple(
+        logs = [
             _sum_up(log, one, _is_issuing_closed(campaigns.get(log.origin), data, log))
             for log, one in zip(plan.logs, imported, strict=True)
-        )
-    return Recovery(logs, tuple(plan.lost))
+        ]
+        if plan.spine is not None:
+            leaves = plan.spine.size - plan.spine.old_size
+            logs.append(_sum_up(plan.spine, Imported(leaves=leaves), False))
+    return Recovery(tuple(logs), tuple(plan.lost))
 
 
 def _describe(
@@ -212,7 +224,7 @@ def _record(
                         "imported": log.size - log.old_size,
                         "evidence": log.evidence,
                     }
-                    for log in plan.logs
+                    for log in plan.everything
                 },
                 "mirrors": mirrors,
                 "nothing_published_since_backup": nothing_published,
