@@ -21,6 +21,7 @@ from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
 
 from tests.factories.backups import (
+    AT,
     LEDGER,
     back_up,
     copy_mirror,
@@ -46,9 +47,9 @@ from undersigned.ledger.operations import (
 from undersigned.ledger.recovery import (
     HowFarUnknown,
     LogForked,
-    LogKeyDiffers,
     MirrorOfAnother,
     SeenFurther,
+    SigningKeyDiffers,
     write_marks,
 )
 from undersigned.ledger.store import open_writer
@@ -486,7 +487,7 @@ class TestWhatIsRefused:
         Keystore(scene.twin.folder / "secrets").put(
             notes.key_name(scene.river.path), bytes(32)
         )
-        with pytest.raises(LogKeyDiffers):
+        with pytest.raises(SigningKeyDiffers):
             plan(scene.twin, scene.mirror)
 
     def test_a_published_log_that_only_the_mark_knows(self, scene: Scene) -> None:
@@ -556,7 +557,7 @@ class TestTheSpine:
             (empty.folder / name).unlink()
         shutil.rmtree(empty.folder / "public")
         shutil.rmtree(empty.folder / "secrets" / "spine")
-        with pytest.raises(LogKeyDiffers, match="/spine"):
+        with pytest.raises(SigningKeyDiffers, match="/spine"):
             plan(empty, scene.mirror)
 
 
@@ -633,6 +634,14 @@ class TestItsTrace:
             for river in (scene.twin, scene.river)
         )
         assert marks == theirs
+
+    def test_a_mirror_cannot_set_the_logs_clock_forward(self, scene: Scene) -> None:
+        """What signers are promised follows the newest checkpoint's time."""
+        growth = scene.mirror / scene.river.path / "growth.csv"
+        growth.write_text(growth.read_text().replace("2026-", "3026-"))
+        recover(scene.twin, scene.mirror)
+        ((newest,),) = rows(scene.twin, "SELECT max(at) FROM checkpoint WHERE log > 0")
+        assert newest == int(AT.timestamp())
 
     def test_an_empty_mirror_line_does_no_harm(self, scene: Scene) -> None:
         (scene.mirror / scene.river.path / "growth.csv").write_text("nonsense\n,,\nx")

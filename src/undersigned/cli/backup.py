@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from undersigned.cli.bare import BareContext
 from undersigned.cli.context import Context
 from undersigned.cli.output import Bar, print_result
 from undersigned.kernel.durable import fsync_directory, make_private_folder
@@ -37,9 +38,12 @@ from undersigned.kernel.whole_folder import (
 from undersigned.kernel.writer_lock import LOCK, RESTORING, hold_writer_lock
 
 LEDGER, PAGES, SECRETS, PUBLIC = "ledger.sqlite3", "app.sqlite3", "secrets", "public"
+WITNESSES = "witnesses.json"
+# A witness's key beside an older state of it would cosign forks: it gets a new one.
+WITNESS_KEY = "witness.key"
 # In this order a restore puts them in place: with the ledger there, and no high-water
 # mark, nothing starts.
-PARTS = (LEDGER, SECRETS, PUBLIC, PAGES)
+PARTS = (LEDGER, SECRETS, PUBLIC, WITNESSES, PAGES)
 # What a data directory may hold and still be empty.
 OF_NO_ACCOUNT = {LOCK, "lost+found"}
 TRIES = 5
@@ -52,7 +56,7 @@ UNSEALED = (
 )
 LEFT_OUT = (
     "Not in it, on purpose: signatures that wait for publication, the issuance files, "
-    "the high-water marks"
+    "the high-water marks, the witness's key and state"
 )
 
 
@@ -163,6 +167,8 @@ def _fill(
     # After the ledger: the key of every log in it was made before.
     paths = {log.path for log in found}
     _copy_secrets(data / SECRETS, folder / SECRETS, paths)
+    if (data / WITNESSES).is_file():
+        shutil.copyfile(data / WITNESSES, folder / WITNESSES)
     return {log.origin: {"size": log.size, "root": log.root.hex()} for log in found}
 
 
@@ -216,6 +222,8 @@ def _copy_secrets(source: Path, target: Path, logs: set[str]) -> None:
         of = path.parent.relative_to(source).as_posix()
         if of.startswith("c/") and of not in logs:
             continue
+        if of == "." and WITNESS_KEY in path.name:
+            continue
         place = target / path.relative_to(source)
         make_private_folder(place.parent)
         # Gone meanwhile: destroyed by a campaign's close, as it should be.
@@ -239,7 +247,7 @@ def _counting(arguments: argparse.Namespace, label: str, unit: str) -> Iterator[
 # --- restore
 
 
-def restore(arguments: argparse.Namespace, context: Context) -> int:
+def restore(arguments: argparse.Namespace, context: BareContext) -> int:
     """Put a backup into an empty data directory; nothing starts before `recover`."""
     data, source = context.environment.data, Path(arguments.dir).absolute()
     manifest = read_manifest(source)

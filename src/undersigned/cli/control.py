@@ -23,6 +23,7 @@ from undersigned.cli.context import Context, RunningEngine, Values
 from undersigned.cli.jobs import JOBS
 from undersigned.cli.remote import (
     OnProgress,
+    ServerUnreachable,
     encode_error,
     run_remotely,
     short_path,
@@ -55,7 +56,7 @@ def ask_server(context: Context, name: str, values: Values) -> Values | None:
     Raises what the job raises.
     """
     try:
-        return _run_remotely(
+        return run_remotely(
             context.environment.data, name, values, lambda _progress: None
         )
     except ServerUnreachable:

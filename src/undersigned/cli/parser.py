@@ -366,6 +366,4 @@ def _add_drills(nouns: Any) -> None:
     drill.add_argument("--out", metavar="FILE", help="also write the JSON report here")
     drill.add_argument("--json", action="store_true", help="one JSON object on stdout")
     # Late and by name: drills stand above this package in the order of imports.
-    drill.set_defaults(
-        run=_late("undersigned.drills.command", "run_drills"), bare=True
-    )
+    drill.set_defaults(run=_late("undersigned.drills.command", "run_drills"), bare=True)

@@ -176,8 +176,10 @@ class _Taker(ABC):
             "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
             (tree.tree_id,),
         ).fetchone()
-        # When the checkpoint was made, as far as anybody says.
-        self._tick = int(row[0]) if row is not None else int(at.timestamp())
+        # When the checkpoint was made, as far as anybody says; never later than now:
+        # the log's clock goes on from there, and with it what signers are promised.
+        self._now = int(at.timestamp())
+        self._tick: int | None = int(row[0]) if row is not None else None
 
     def take(self, on_leaves: OnLeaves | None) -> None:
         """Fill gaps, append and commit until the mirror's size."""
@@ -250,7 +252,8 @@ class _Taker(ABC):
     def _keep(self, size: int) -> None:
         """Note the checkpoint of this size, as the mirror has it."""
         note = read_note(self._mirror, size, self._tree.root)
-        self._kept.append(_Kept(size, note, self._tick, 0))
+        at = self._now if self._tick is None else self._tick
+        self._kept.append(_Kept(size, note, at, 0))
 
     def _commit(self) -> None:
         """Make what was appended durable: files first, since the database forgets."""
@@ -401,7 +404,10 @@ class _LogTaker(_Taker):
     @override
     def _keep(self, size: int) -> None:
         self._log.state.checkpoint(size)
-        self._tick = self._times.get(size, self._tick)
+        told = min(self._times.get(size, self._now), self._now)
+        if size not in self._times and self._tick is not None:
+            told = self._tick
+        self._tick = told if self._tick is None else max(told, self._tick)
         super()._keep(size)
         self._kept[-1].net = int(str(self._log.state.totals()["net"]))
 

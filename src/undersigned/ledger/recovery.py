@@ -74,10 +74,10 @@ class MirrorOfAnother(Refused):
     code: ClassVar[str] = "mirror-of-another"
 
 
-class LogKeyDiffers(Refused):
+class SigningKeyDiffers(Refused):
     """The log key among the secrets is not the one that signed this log."""
 
-    code: ClassVar[str] = "log-key-differs"
+    code: ClassVar[str] = "signing-key-differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def plan_recovery(
     instance. ``nothing_published``: the operator's word that no log grew since the
     database was copied; it decides only where nothing else does, and never against a
     mark, a mirror or the own public folder. Raises LogForked, HowFarUnknown,
-    SeenFurther, MirrorOfAnother, LogKeyDiffers, MirrorRefused, StorageFailed.
+    SeenFurther, MirrorOfAnother, SigningKeyDiffers, MirrorRefused, StorageFailed.
     """
     planner = _Planner(
         connection, high_water, public, keystore, nothing_published, on_leaves
@@ -215,7 +215,7 @@ class _Planner:
             facts = self._gather(spine, trees.get(spine), by_origin.get(spine, []))
             if facts is None:
                 # A second spine under this name would be a fork of all logs at once.
-                raise LogKeyDiffers(origin=spine, problem="it is in no backup")
+                raise SigningKeyDiffers(origin=spine, problem="it is in no backup")
             plan.spine = self._plan(facts)
         for origin in origins:
             facts = self._gather(origin, trees.get(origin), by_origin.get(origin, []))
@@ -266,7 +266,7 @@ class _Planner:
             known = [candidate for candidate in (secret, own, *theirs) if candidate]
             key = next((each for each in known if _has_signed(each, note)), None)
             if secret is not None and secret != key:
-                raise LogKeyDiffers(origin=origin)
+                raise SigningKeyDiffers(origin=origin)
         elif mark is not None and mark[0]:
             # It has the root of this machine's own log, and no key can forge that.
             key = secret or own or next(iter(theirs), None)
