@@ -113,6 +113,7 @@ CREATE TABLE spine_issued (
     PRIMARY KEY (log, key_index)
 );
 CREATE TABLE spine_retired (log integer PRIMARY KEY);
+CREATE TABLE reserved (origin text PRIMARY KEY);
 -- Leaves of 357 bytes are not worth compressing, nor a second table.
 ALTER TABLE inbox ALTER leaf SET STORAGE PLAIN;
 """
