@@ -31,7 +31,7 @@ BROKEN = [
     ("power_with_unsynced_names", ["of 12 states"]),
     ("disk_that_nobody_hears", ["without stopping loudly"]),
     ("restore_with_the_pool", ["can be told from a backup"]),
-    ("restore_without_import", ["goes on from what the mirror", "are inconsistent"]),
+    ("restore_without_import", ["every leaf of the mirror", "are inconsistent"]),
 ]
 
 
