@@ -32,6 +32,9 @@ from undersigned.ledger.highwater import RolledBack
 from undersigned.signatures.models import ShownRecord
 from undersigned.signatures.queries import list_records, list_shown
 
+# A backup copies the pages as a file of SQLite's.
+pytestmark = pytest.mark.sqlite_file
+
 SPINE = f"{HOST}/spine"
 
 Move = Callable[[str], Instance]
