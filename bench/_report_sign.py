@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bench._results import Bar, Result, Rounds, Table, median
 
 REDEEM_SHARE = 0.40
-WHOLE_SHARE = 0.60
+WHOLE_SHARE = 0.70
 FLOOR_TIMES = 2.0
 ORDINARY_TIMES = 10.0
 

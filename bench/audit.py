@@ -13,14 +13,13 @@ import json
 import os
 import subprocess
 import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import _programs
 from bench._biglog import make_log
-from bench._cpu import Meter, list_tree
+from bench._cpu import Meter
 from bench._host import HostRates
+from bench._memory import Memory
 from bench._results import Bar, Result, Rounds, Table, median
 
 SIZES = (10_000, 100_000, 300_000)
@@ -37,33 +36,11 @@ WORKERS = (1, 2)
 Measured = dict[str, float]
 
 
-@dataclass(slots=True)
-class _Memory:
-    """The largest sums over all processes, in MB: shared pages once, or in each."""
-
-    shared_once: float = 0.0
-    resident: float = 0.0
-
-    def sample(self, root: int) -> None:
-        """Look once."""
-        once = resident = 0
-        for pid in list_tree(root):
-            with suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    name, _colon, value = line.partition(":")
-                    if name == "Pss":
-                        once += int(value.split()[0])
-                    elif name == "Rss":
-                        resident += int(value.split()[0])
-        self.shared_once = max(self.shared_once, once / 1024)
-        self.resident = max(self.resident, resident / 1024)
-
-
 def run_audit(root: Path, *, workers: int, leaves: int) -> Measured:
     """Run the verifier as anyone would, and watch it. Raises NotStarted."""
     command = _programs.python("-m", "undersigned_verify", "audit", str(root))
     command += ["--workers", str(workers), "--json"]
-    memory, meter = _Memory(), Meter(())
+    memory, meter = Memory(), Meter(())
     before = os.times()
     begun = time.perf_counter()
     meter.start(begun)

@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_witness(nouns)
     _add_instance(nouns)
     _add_drills(nouns)
+    _add_bench(nouns)
     return parser
 
 
@@ -349,6 +350,15 @@ DRILLS = (
     "witness",
     *("faults", "disk", "power", "crash", "restore", "seize"),
 )
+
+
+def _add_bench(nouns: Any) -> None:
+    text = "measure what this machine can do and what the product makes of it"
+    bench = nouns.add_parser("bench", help=text, description=text)
+    bench.add_argument(
+        "names", nargs="*", metavar="NAME", help="of bench/README.md; without: all"
+    )
+    bench.set_defaults(run=_late("undersigned.cli.bench", "run_benches"), bare=True)
 
 
 def _add_drills(nouns: Any) -> None:

@@ -18,6 +18,7 @@ from undersigned.web.shared.errors import handler400, handler403, handler500
 
 # Only the operator's command line can meet these: it speaks for itself.
 OPERATORS_ONLY = {
+    "benches-not-here",
     "campaign-exists",
     "campaign-file-not-valid",
     "campaign-not-in-state",
