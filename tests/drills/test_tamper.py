@@ -11,9 +11,11 @@ from undersigned_verify import entry
 from undersigned_verify.audit import AuditReport
 from undersigned_verify.errors import Fault
 
-from undersigned.drills import tamper
+from undersigned.drills import tamper, tampered_spine
 from undersigned.drills.log_image import Author
 from undersigned.drills.report import Options, Report
+from undersigned.drills.tampered_spine import Verdict
+from undersigned.drills.tampering import Bench, try_files
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +51,31 @@ def test_it_fails_with_a_verifier_that_names_another_place(tmp_path: Path) -> No
     image = author.image([[header, author.announce(0, 1)], author.signs(3)])
     report = Report("tamper")
     folder = tmp_path / image.path
-    bench = tamper.Bench(folder, image.files(), report, misname)
-    tamper.try_files(bench, TINY, "log")
+    bench = Bench(folder, image.files(), report, misname)
+    try_files(bench, TINY, "log")
     assert any("statement" in check.name for check in report.failed)
     assert bench.accepts(), "what was tampered with was put right again"
+
+
+def test_the_spine_passes_with_the_verifier(tmp_path: Path) -> None:
+    report = Report("tamper")
+    tampered_spine.try_spine(tmp_path, TINY, report)
+    assert report.failed == []
+
+
+def test_the_spine_fails_with_a_verifier_that_takes_its_word(tmp_path: Path) -> None:
+    """One that reads the spine, and never lays it beside the logs or the policy."""
+
+    def trust(folder: Path, policy: bytes | None = None) -> Verdict:
+        found = tampered_spine.recount(folder)
+        of_logs = ("spine-absent", "spine-keys", "spine-fork", "spine-total")
+        if found.fault is not None and found.fault.code in of_logs:
+            return Verdict(True, None)
+        return found
+
+    report = Report("tamper")
+    tampered_spine.try_spine(tmp_path, TINY, report, audit=trust)
+    said = {check.name: check.detail for check in report.failed}
+    assert any("by who holds its key" in name for name in said)
+    assert any("said to be" in name for name in said)
+    assert all("ACCEPTED" in text or "WITNESSED" in text for text in said.values())

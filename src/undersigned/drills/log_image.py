@@ -123,30 +123,14 @@ class LogImage:
 
         ``count``: a count.json to use where the recount itself would fail.
         """
-        leaves = self.leaves
-        level = [merkle.leaf_hash(leaf) for leaf in leaves]
         files = {
-            "log.vkey": f"{self.key.vkey}\n".encode(),
             "statement": self.statement,
             "growth.csv": self._growth(),
+            **write_tree(self.origin, self.log_key, self.intervals),
         }
-        frontier, size, root = merkle.Frontier(), 0, merkle.EMPTY_ROOT
-        for interval in self.intervals:
-            frontier.extend(level[size : size + len(interval)])
-            size += len(interval)
-            root = frontier.root()
-            files[f"checkpoints/{size}"] = self.sign(size, root)
-        files["checkpoint"] = files[f"checkpoints/{size}"]
-        for n, width in tile.bundles_of(size):
-            data = tile.encode_bundle(leaves[n * tile.WIDTH : n * tile.WIDTH + width])
-            files[tile.tile_path("entries", n, width)] = data
-        for number, hashes in enumerate(_levels(level)):
-            for at in range(0, len(hashes), tile.WIDTH):
-                part = hashes[at : at + tile.WIDTH]
-                path = tile.tile_path(number, at // tile.WIDTH, len(part))
-                files[path] = b"".join(part)
         if count is None:
-            count = self.recount().count_json(root)
+            text = note.parse_note(files["checkpoint"]).text
+            count = self.recount().count_json(Checkpoint.parse(text).root)
         files["count.json"] = count
         return files
 
@@ -173,6 +157,36 @@ class LogImage:
             log_key=log_key,
             intervals=[leaves[a:b] for a, b in zip(starts, sizes, strict=False)],
         )
+
+
+def write_tree(
+    origin: str, key: Ed25519PrivateKey, intervals: list[list[bytes]]
+) -> Files:
+    """Return what a log and a spine have in common: key, checkpoints and tiles.
+
+    ``intervals``: leaves, with a kept checkpoint after each of these lists.
+    """
+    leaves = [leaf for interval in intervals for leaf in interval]
+    level = [merkle.leaf_hash(leaf) for leaf in leaves]
+    public = key.public_key().public_bytes_raw()
+    vkey = note.VerifierKey.of(origin, public).vkey
+    files = {"log.vkey": f"{vkey}\n".encode()}
+    frontier, size = merkle.Frontier(), 0
+    for interval in intervals:
+        frontier.extend(level[size : size + len(interval)])
+        size += len(interval)
+        text = Checkpoint(origin, size, frontier.root()).text()
+        files[f"checkpoints/{size}"] = note.sign_note(text, origin, key)
+    files["checkpoint"] = files[f"checkpoints/{size}"]
+    for n, width in tile.bundles_of(size):
+        data = tile.encode_bundle(leaves[n * tile.WIDTH : n * tile.WIDTH + width])
+        files[tile.tile_path("entries", n, width)] = data
+    for number, hashes in enumerate(_levels(level)):
+        for at in range(0, len(hashes), tile.WIDTH):
+            part = hashes[at : at + tile.WIDTH]
+            path = tile.tile_path(number, at // tile.WIDTH, len(part))
+            files[path] = b"".join(part)
+    return files
 
 
 def _levels(hashes: list[bytes]) -> Iterable[list[bytes]]:
