@@ -23,7 +23,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from undersigned_verify import entry
-from undersigned_verify.audit import audit_log
 from undersigned_verify.checkpoint import open_checkpoint
 from undersigned_verify.errors import Fault, Unreadable
 from undersigned_verify.note import VerifierKey
@@ -34,7 +33,12 @@ from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
 from undersigned.drills.live import JobFailed, LiveServer, ServerDied, running
 from undersigned.drills.load import Load, Memory
-from undersigned.drills.public_log import nonce_of, prefix_roots, read_leaves
+from undersigned.drills.public_log import (
+    audit_running,
+    nonce_of,
+    prefix_roots,
+    read_leaves,
+)
 from undersigned.drills.report import Options, Report, Values
 from undersigned.drills.signer import KeyFacts
 from undersigned.drills.site import NetSite, get
@@ -259,7 +263,7 @@ def judge(log: Path, key: KeyFacts, memory: Memory, report: Report) -> None:
         not memory.surprises,
         f"{len(memory.surprises)}: {memory.surprises[:5]}",
     )
-    audit = audit_log(log)
+    audit = audit_running(log)
     report.check("the recount accepts the log", audit.accepted, audit.fault or "")
 
 

@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from undersigned_verify import entry
-from undersigned_verify.audit import audit_log
 
 from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
@@ -37,7 +36,7 @@ from undersigned.drills.live import (
     last_line,
     running,
 )
-from undersigned.drills.public_log import list_nonces, read_leaves
+from undersigned.drills.public_log import audit_running, list_nonces, read_leaves
 from undersigned.drills.report import Options, Report, Values
 from undersigned.drills.signer import KeyFacts, Signature, Signer
 from undersigned.drills.site import Answer, NetSite, Site, SiteGone, get, post_form
@@ -214,7 +213,7 @@ class Instance:
             nonce for _i, nonce in list_nonces(self.public, self.key.challenge_digest)
         ]
         lost = [one for one in self.acknowledged if found.count(one) != 1]
-        audit = audit_log(self.public, workers=1)
+        audit = audit_running(self.public)
         self.check(
             f"{what}: all {len(self.acknowledged)} acknowledged stand once, and the "
             "recount accepts",

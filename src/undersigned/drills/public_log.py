@@ -5,14 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from undersigned_verify import entry, merkle, tile, token
+from undersigned_verify.audit import AuditReport, audit_log
 from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
+from undersigned_verify.source import DirectorySource
 
 
 def read_size(folder: Path) -> int:
     """Return the size of the newest checkpoint."""
     note = parse_note((folder / "checkpoint").read_bytes())
     return Checkpoint.parse(note.text).size
+
+
+def audit_running(folder: Path) -> AuditReport:
+    """Recount a log, with its spine, while its server runs.
+
+    Between two files of a publication the newest checkpoint is a kept one already, and
+    not yet the newest.
+    """
+    return audit_log(DirectorySource(folder, live=True), workers=1)
 
 
 def read_leaves(folder: Path, size: int | None = None) -> list[bytes]:
