@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,13 @@ class Wire:
     port: int
     server: uvicorn.Server
     taken: list[str] = field(default_factory=list)
+
+    def wait_for_connections(self, count: int) -> None:
+        """Wait until the server has taken so many."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while len(self.server.server_state.connections) < count:
+            assert time.monotonic() < until
+            time.sleep(0.005)
 
     def close_late(self, *, after: float) -> None:
         """Let the server look for late requests, so many seconds from now."""

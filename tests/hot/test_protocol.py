@@ -383,15 +383,26 @@ class TestLimits:
     def test_a_request_that_arrives_for_ever_is_hung_up_on(
         self, campaign: Campaign, wire: Wire, good: bytes
     ) -> None:
-        with wire.connect() as silent, wire.connect() as slow, wire.connect() as kept:
+        with wire.connect() as silent, wire.connect() as slow:
             slow.send(sign(campaign, good)[:-1])
-            kept.send(sign(campaign, good))
-            assert kept.read().status == 200
+            wire.wait_for_connections(2)
             wire.close_late(after=1_000.0)
             assert silent.read().status == 0
             assert slow.read().status == 0
-            kept.send(sign(campaign, good))
-            assert kept.read().status == 200
+
+    def test_a_connection_is_kept_for_a_while_and_no_longer(
+        self, campaign: Campaign, wire: Wire, good: bytes
+    ) -> None:
+        kept = wire.server.config.timeout_keep_alive
+        with wire.connect() as connection:
+            for _time in range(2):
+                connection.send(sign(campaign, good))
+                assert connection.read().status == 200
+                wire.close_late(after=kept - 1.0)
+            connection.send(make_request("GET", "/en/", b""))
+            assert connection.read().status == 299
+            wire.close_late(after=kept + 1.0)
+            assert connection.read().status == 0
 
     def test_more_connections_than_files_allow_are_not_taken(
         self, instance: Instance, campaign: Campaign, static: Path, good: bytes

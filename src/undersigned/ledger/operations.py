@@ -143,11 +143,12 @@ def make_promise(*, log: OpenLog, nonce: bytes, at: datetime) -> tuple[bytes, da
     if log.key is None:
         raise SigningKeyMissing()
     # A clock that was set back would promise a day that is over already.
-    at = max(at, datetime.fromtimestamp(log.published_at, UTC))
+    stamp = max(int(at.timestamp()), log.published_at)
     # The same for everybody in an interval, so it is worked out once in each.
-    interval = int(at.timestamp()) // log.settings.interval_seconds
+    interval = stamp // log.settings.interval_seconds
     known = log.publish_by
     if known is None or known[0] != interval:
+        at = datetime.fromtimestamp(stamp, UTC)
         known = interval, make_publish_by(settings=log.settings, at=at)
         log.publish_by = known
     return log.key.sign_promise(nonce, known[1]), known[1]
