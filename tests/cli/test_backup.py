@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from undersigned_verify.audit import audit_log
 
@@ -22,6 +23,7 @@ from undersigned.campaigns.models import Campaign as CampaignRow
 from undersigned.campaigns.models import Closing
 from undersigned.campaigns.queries import get_any_campaign
 from undersigned.cli import backup as cli_backup
+from undersigned.cli.pages_dump import DUMP, PagesAddress
 from undersigned.credentials.issuer import IntakeClosed
 from undersigned.kernel import keystore
 from undersigned.kernel.clock import FixedClock
@@ -31,9 +33,6 @@ from undersigned.kernel.writer_lock import RestoreUnfinished
 from undersigned.ledger.highwater import RolledBack
 from undersigned.signatures.models import ShownRecord
 from undersigned.signatures.queries import list_records, list_shown
-
-# A backup copies the pages as a file of SQLite's.
-pytestmark = pytest.mark.sqlite_file
 
 SPINE = f"{HOST}/spine"
 
@@ -106,8 +105,9 @@ class TestABackup:
         serving.sign(soil)
         assert run("backup", tmp_path / "b").code == 0
         names = {path.name for path in (tmp_path / "b").iterdir()}
+        pages = DUMP if connection.vendor == "postgresql" else "app.sqlite3"
         assert names == {
-            *("app.sqlite3", "ledger.sqlite3", "manifest.json", "public", "secrets")
+            *(pages, "ledger.sqlite3", "manifest.json", "public", "secrets")
         }
         for path in [tmp_path / "b", *(tmp_path / "b").rglob("*")]:
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
@@ -202,10 +202,11 @@ class TestABackup:
         opened: list[Campaign] = []
         real = cli_backup._copy_pages
 
-        def open_one_first(target: Path) -> None:
-            real(target)
+        def open_one_first(address: PagesAddress | None, folder: Path) -> Path:
+            copied = real(address, folder)
             if len(opened) < limit:
                 opened.append(serving.open_campaign(id=f"more-{len(opened)}"))
+            return copied
 
         monkeypatch.setattr(cli_backup, "_copy_pages", open_one_first)
         limit = 1
@@ -217,6 +218,8 @@ class TestABackup:
         assert not (tmp_path / "c").exists()
 
 
+# Into a server it restores what test_backup_postgresql looks at.
+@pytest.mark.sqlite_file
 class TestARestore:
     @pytest.fixture
     def backup(
@@ -324,6 +327,7 @@ class TestARestore:
         assert "not whole" in done.err
 
 
+@pytest.mark.sqlite_file
 class TestARecovery:
     def test_round_trip_while_signing_goes_on(
         self,

@@ -18,6 +18,13 @@ from typing import Any, ClassVar
 from undersigned.cli.bare import BareContext
 from undersigned.cli.context import Context
 from undersigned.cli.output import Bar, print_result
+from undersigned.cli.pages_dump import (
+    DUMP,
+    PagesAddress,
+    PagesElsewhere,
+    dump_pages,
+    restore_pages,
+)
 from undersigned.kernel.durable import fsync_directory, make_private_folder
 from undersigned.kernel.errors import (
     Conflict,
@@ -70,12 +77,6 @@ class BackupInsideData(Refused):
     """A backup inside the data directory would be lost with it."""
 
     code: ClassVar[str] = "backup-inside-data"
-
-
-class PagesElsewhere(Refused):
-    """The pages database is no file of ours: its own tools have to copy it."""
-
-    code: ClassVar[str] = "pages-elsewhere"
 
 
 class InstanceBusy(Conflict):
@@ -150,7 +151,7 @@ def _fill(
     from undersigned.ledger.backup import copy_public
 
     data = context.environment.data
-    _copy_databases(data, folder)
+    _copy_databases(context, folder)
     # While the ledger was read its journal could not be emptied, and a publication may
     # have come between: the journal has the order in which people signed. A writer that
     # has stopped empties nothing any more, which is no reason against a backup.
@@ -172,7 +173,7 @@ def _fill(
     return {log.origin: {"size": log.size, "root": log.root.hex()} for log in found}
 
 
-def _copy_databases(data: Path, folder: Path) -> None:
+def _copy_databases(context: Context, folder: Path) -> None:
     """Copy ledger and pages so that both know the same campaigns.
 
     The ledger first: what signers show goes from it to the pages, and is in one of the
@@ -180,6 +181,7 @@ def _copy_databases(data: Path, folder: Path) -> None:
     """
     from undersigned.ledger.backup import copy_ledger, is_spine_behind, list_marks
 
+    data = context.environment.data
     for attempt in range(TRIES):
         copy_ledger(data / LEDGER, folder / LEDGER)
         if is_spine_behind(folder / LEDGER) and attempt < TRIES - 1:
@@ -187,27 +189,30 @@ def _copy_databases(data: Path, folder: Path) -> None:
             (folder / LEDGER).unlink()
             time.sleep(MOMENT_SECONDS)
             continue
-        _copy_pages(folder / PAGES)
+        pages = _copy_pages(context.environment.database, folder)
         if list_marks(data / LEDGER) == list_marks(folder / LEDGER):
             return
         (folder / LEDGER).unlink()
-        (folder / PAGES).unlink()
+        pages.unlink()
     raise InstanceBusy()
 
 
-def _copy_pages(target: Path) -> None:
+def _copy_pages(address: PagesAddress | None, folder: Path) -> Path:
     """Write the pages database anew: no freed page and no journal comes along."""
     from django.db import connection
 
-    if connection.vendor != "sqlite":
-        raise PagesElsewhere(database=connection.vendor)
-    path = Path(connection.settings_dict["NAME"]).absolute()
+    name = connection.settings_dict["NAME"]
+    if address is not None:
+        dump_pages(address, folder / DUMP, database=name)
+        return folder / DUMP
+    path, target = Path(name).absolute(), folder / PAGES
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             db.execute("PRAGMA temp_store=MEMORY")
             db.execute("VACUUM INTO ?", (str(target),))
     except sqlite3.Error as error:
         raise StorageFailed(f"couldn't copy {path}: {error}") from error
+    return target
 
 
 def _copy_secrets(source: Path, target: Path, logs: set[str]) -> None:
@@ -251,7 +256,8 @@ def restore(arguments: argparse.Namespace, context: BareContext) -> int:
     """Put a backup into an empty data directory; nothing starts before `recover`."""
     data, source = context.environment.data, Path(arguments.dir).absolute()
     manifest = read_manifest(source)
-    _require_parts(manifest)
+    address = context.environment.database
+    _require_parts(manifest, pages=PAGES if address is None else DUMP)
     with hold_writer_lock(data):
         there = sorted(path.name for path in data.iterdir())
         strange = [name for name in there if name not in OF_NO_ACCOUNT]
@@ -263,6 +269,10 @@ def restore(arguments: argparse.Namespace, context: BareContext) -> int:
             with _counting(arguments, "restore", " files") as bar:
                 copy_whole_folder(source, staging, manifest, on_files=bar.update)
             _open_to_readers(staging / PUBLIC)
+            if address is not None:
+                # Cut off after this, the database has to be made anew as well.
+                restore_pages(address, staging / DUMP)
+                (staging / DUMP).unlink()
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -285,14 +295,22 @@ def restore(arguments: argparse.Namespace, context: BareContext) -> int:
     return 0
 
 
-def _require_parts(manifest: Manifest) -> None:
-    """Nothing but what a backup has: no issuance file, no high-water mark."""
+def _require_parts(manifest: Manifest, *, pages: str) -> None:
+    """Nothing but what a backup has: no issuance file, no high-water mark.
+
+    ``pages``: as this instance keeps them.
+    """
+    parts = {*PARTS, DUMP}
     for name in manifest.files:
-        if name.partition("/")[0] not in (SECRETS, PUBLIC) and name not in PARTS:
+        if name.partition("/")[0] not in (SECRETS, PUBLIC) and name not in parts:
             raise FolderDamaged(problem=f"{name} is no part of a backup")
-    for name in (LEDGER, PAGES):
-        if name not in manifest.files:
-            raise FolderDamaged(problem=f"{name} is missing")
+    if LEDGER not in manifest.files:
+        raise FolderDamaged(problem=f"{LEDGER} is missing")
+    if pages not in manifest.files:
+        other = DUMP if pages == PAGES else PAGES
+        if other in manifest.files:
+            raise PagesElsewhere(backup=other, wanted=pages)
+        raise FolderDamaged(problem=f"{pages} is missing")
 
 
 def _open_to_readers(public: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from undersigned.cli.pages_dump import PagesAddress
 from undersigned.witness.witnessing import Witnessing
 
 
@@ -15,6 +16,9 @@ class BareFacts(Protocol):
 
     @property
     def data(self) -> Path: ...
+
+    @property
+    def database(self) -> PagesAddress | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from undersigned.campaigns.data import Campaign
+from undersigned.cli.pages_dump import PagesAddress
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published
@@ -27,6 +28,9 @@ class Facts(Protocol):
 
     @property
     def public(self) -> Path: ...
+
+    @property
+    def database(self) -> PagesAddress | None: ...
 
     @property
     def host(self) -> str: ...
