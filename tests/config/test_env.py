@@ -8,7 +8,9 @@ import pytest
 
 from undersigned.config.env import (
     SETTINGS,
+    ObjectsAddress,
     SettingNotValid,
+    parse_objects_url,
     read_environment,
 )
 
@@ -33,6 +35,8 @@ class TestTheTable:
             "UNDERSIGNED_MAIL_FROM": "post@undersigned.example",
             "UNDERSIGNED_PASSPHRASE": "nine lives",
             "UNDERSIGNED_BIND": "0.0.0.0:80",
+            "UNDERSIGNED_OBJECTS_URL": "https://s3.example:9000/bucket/a/b?region=eu",
+            "UNDERSIGNED_OBJECTS_KEY": "id:with:colons:secret",
             "UNDERSIGNED_TRUSTED_PROXY": "10.0.0.1",
         }
         assert set(values) == {row.name for row in SETTINGS}
@@ -50,6 +54,14 @@ class TestTheTable:
         assert found.passphrase == "nine lives"
         assert (found.bind_host, found.bind_port) == ("0.0.0.0", 80)  # noqa: S104 - only read
         assert found.trusted_proxy == "10.0.0.1"
+        assert found.object_store == ObjectsAddress(
+            endpoint="https://s3.example:9000",
+            bucket="bucket",
+            prefix="a/b",
+            region="eu",
+            key_id="id:with:colons",
+            secret="secret",
+        )
 
     def test_each_row_says_what_it_means(self) -> None:
         for row in SETTINGS:
@@ -141,6 +153,75 @@ class TestABadSetting:
     def test_what_others_set_is_theirs(self) -> None:
         read_environment({"PATH": "/bin", "DJANGO_SETTINGS_MODULE": "x"})
         read_environment({"UNDERSIGNED_CI": "1"})
+
+
+class TestTheObjectStore:
+    @pytest.mark.parametrize(
+        "url, endpoint, bucket, prefix, region, private",
+        [
+            (
+                "https://s3.example/b12",
+                "https://s3.example",
+                "b12",
+                "",
+                "us-east-1",
+                True,
+            ),
+            (
+                "https://s3.example/b12/",
+                "https://s3.example",
+                "b12",
+                "",
+                "us-east-1",
+                True,
+            ),
+            ("http://[::1]:9/b12/x", "http://[::1]:9", "b12", "x", "us-east-1", True),
+            ("http://10.0.0.9/b12?region=a", "http://10.0.0.9", "b12", "", "a", False),
+        ],
+    )
+    def test_its_address_says_where_it_is(
+        self,
+        url: str,
+        endpoint: str,
+        bucket: str,
+        prefix: str,
+        region: str,
+        private: bool,
+    ) -> None:
+        found = parse_objects_url(url, "id:secret")
+        assert (found.endpoint, found.bucket) == (endpoint, bucket)
+        assert (found.prefix, found.region) == (prefix, region)
+        assert found.is_private is private
+        assert "secret" not in repr(found)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "s3://bucket",
+            "https://s3.example",
+            "https://s3.example/",
+            "https://s3.example/b",
+            "https://s3.example/../b12",
+            "https://s3.example/b12/../x",
+            "https://s3.example/b12/a//b",
+            "https://s3.example/b12/%2e%2e/x",
+            "https://id:secret@s3.example/b12",
+            "https://s3.example/b12#x",
+            "https://s3.example/b12?zone=a",
+            "https://s3.example/b12?region=a&region=b",
+            "https://s3.example:port/b12",
+            "https:///b12",
+        ],
+    )
+    def test_one_that_is_none_is_named(self, url: str) -> None:
+        with pytest.raises(SettingNotValid, match="UNDERSIGNED_OBJECTS_URL"):
+            read(OBJECTS_URL=url, OBJECTS_KEY="id:secret")
+
+    @pytest.mark.parametrize("key", ["", "id", ":secret", "id:", ":"])
+    def test_it_needs_a_key_which_is_not_repeated(self, key: str) -> None:
+        with pytest.raises(SettingNotValid, match="UNDERSIGNED_OBJECTS_KEY") as caught:
+            read(OBJECTS_URL="https://s3.example/b12", OBJECTS_KEY=key)
+        assert "secret of" in str(caught.value)
 
 
 class TestASecretInAFile:

@@ -14,6 +14,7 @@ from undersigned.campaigns.queries import list_all_campaigns
 from undersigned.cli.context import Finding
 from undersigned.config.database_doctor import examine_database
 from undersigned.config.env import Environment
+from undersigned.config.objects import examine_objects
 from undersigned.kernel.clock import SystemClock
 from undersigned.kernel.errors import StorageFailed
 from undersigned.kernel.keystore import list_raw_secrets
@@ -27,7 +28,7 @@ LEAST_FILES = 16_384
 
 
 def examine(environment: Environment) -> list[Finding]:
-    """Return every finding; nothing is changed and nothing is sent anywhere."""
+    """Return every finding. Nothing is changed, and nobody asked but our own stores."""
     return [
         *_examine_files(environment),
         *_examine_secrets(environment),
@@ -36,6 +37,7 @@ def examine(environment: Environment) -> list[Finding]:
         *_examine_mail(environment),
         *_examine_machine(environment),
         *examine_database(environment),
+        *examine_objects(environment),
         *_examine_witness(environment),
         *_examine_campaigns(environment),
     ]

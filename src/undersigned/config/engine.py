@@ -28,6 +28,7 @@ from undersigned.campaigns.queries import (
 from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
 from undersigned.config.mail import make_sender
+from undersigned.config.objects import make_carrier
 from undersigned.config.rendering import make_renderer as make_page_renderer
 from undersigned.config.spine import start_witnessed
 from undersigned.config.witnessing import make_witnessing, open_keystore
@@ -63,6 +64,7 @@ from undersigned.signatures.operations.close import (
 from undersigned.signatures.operations.shown import keep_shown_records
 from undersigned.signatures.operations.withdraw import erase_shown_records
 from undersigned.web.mail.confirmation import make_renderer
+from undersigned.web.objects.carrier import Carrier
 from undersigned.web.rendered.renderer import Renderer
 from undersigned.web.rendered.store import FolderStore
 from undersigned.web.shared.services import InstanceFacts, Services
@@ -86,6 +88,8 @@ class Engine:
     # Rendered pages, and what makes them; its thread runs where a server does.
     pages: FolderStore
     renderer: Renderer
+    # What puts public files into an object store, where there is one; likewise.
+    carrier: Carrier | None
     failures: list[BaseException] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     # The minute in which issuance files were last left without order.
@@ -298,6 +302,7 @@ def _make_engine(
         witnessing=make_witnessing(environment, keystore),
         pages=pages,
         renderer=renderer,
+        carrier=make_carrier(environment, pages, renderer),
         failures=failures,
     )
 

@@ -7,6 +7,7 @@ given as ``NAME`` or as ``NAME_FILE``, the path of a file that holds it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -110,6 +111,22 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Where the server listens.",
     ),
     Setting(
+        "UNDERSIGNED_OBJECTS_URL",
+        "URL",
+        "",
+        "",
+        "Public files and pages are also put into this object store, which speaks S3: "
+        "https://host/bucket, a prefix behind it, and ?region= where it has one "
+        "(docs/operate/object-storage.md).",
+    ),
+    Setting(
+        "UNDERSIGNED_OBJECTS_KEY",
+        "text, secret",
+        "",
+        "",
+        "Key id and secret for that store, with a colon between them.",
+    ),
+    Setting(
         "UNDERSIGNED_TRUSTED_PROXY",
         "addresses, by commas",
         "",
@@ -132,6 +149,18 @@ _DATABASE_PARAMETERS: Final = frozenset(
     "host port sslmode sslrootcert sslcert sslkey sslcrl channel_binding passfile "
     "connect_timeout target_session_attrs".split()
 )
+
+
+_OBJECTS_FORM: Final = (
+    "UNDERSIGNED_OBJECTS_URL must be https://host/bucket, with a prefix behind it or "
+    "?region=NAME where the store needs that"
+)
+# As S3 names them; nothing that a path could be.
+_BUCKET: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,62}")
+_PREFIX: Final = re.compile(
+    r"[a-zA-Z0-9_-][a-zA-Z0-9._-]*(/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)*"
+)
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class SettingNotValid(Exception):
@@ -175,6 +204,28 @@ class DatabaseAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectsAddress:
+    """An object store that speaks S3, and as whom we go there.
+
+    ``endpoint``: scheme, host and port. ``prefix``: without slashes at its ends, or
+    empty.
+    """
+
+    endpoint: str
+    bucket: str
+    prefix: str
+    region: str
+    key_id: str
+    secret: str = field(repr=False)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read or change what is sent."""
+        parts = urlsplit(self.endpoint)
+        return parts.scheme == "https" or parts.hostname in _LOOPBACK
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """The settings, read and checked."""
 
@@ -193,6 +244,8 @@ class Environment:
     bind_host: str
     bind_port: int
     trusted_proxy: str
+    # None: public files are in ``data`` alone.
+    object_store: ObjectsAddress | None
 
     @property
     def public(self) -> Path:
@@ -305,15 +358,67 @@ def parse_database_url(text: str) -> DatabaseAddress:
     )
 
 
+def parse_objects_url(text: str, key: str) -> ObjectsAddress:
+    """Return the parts of UNDERSIGNED_OBJECTS_URL, with its key.
+
+    Raises SettingNotValid, which never repeats the key.
+    """
+    try:
+        parts = urlsplit(text)
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise SettingNotValid(_OBJECTS_FORM) from None
+    bucket, _slash, prefix = unquote(parts.path).strip("/").partition("/")
+    if (
+        parts.scheme not in ("https", "http")
+        or not parts.hostname
+        or parts.username
+        or parts.fragment
+        or not _BUCKET.fullmatch(bucket)
+        or (prefix and not _PREFIX.fullmatch(prefix))
+        or {name for name, _value in given} - {"region"}
+        or len(given) > 1
+    ):
+        raise SettingNotValid(_OBJECTS_FORM)
+    key_id, colon, secret = key.rpartition(":")
+    if not (key_id and colon and secret):
+        raise SettingNotValid(
+            "UNDERSIGNED_OBJECTS_KEY must be the key id and the secret of the object "
+            "store, with a colon between them"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return ObjectsAddress(
+        endpoint=f"{parts.scheme}://{host}{port}",
+        bucket=bucket,
+        prefix=prefix,
+        region=dict(given).get("region") or "us-east-1",
+        key_id=key_id,
+        secret=secret,
+    )
+
+
+def _read_objects(text: str, key: str) -> ObjectsAddress | None:
+    if not text:
+        return None
+    address = parse_objects_url(text, key)
+    _require_extra("obstore", "UNDERSIGNED_OBJECTS_URL")
+    return address
+
+
+def _require_extra(package: str, name: str) -> None:
+    if find_spec(package) is None:
+        raise SettingNotValid(
+            f"{name} needs the extra `scale`: "
+            "pip install --require-hashes -r requirements/scale.txt"
+        )
+
+
 def _read_database(text: str) -> DatabaseAddress | None:
     if not text:
         return None
     address = parse_database_url(text)
-    if find_spec("psycopg") is None:
-        raise SettingNotValid(
-            "UNDERSIGNED_DATABASE_URL needs the extra `scale`: "
-            "pip install --require-hashes -r requirements/scale.txt"
-        )
+    _require_extra("psycopg", "UNDERSIGNED_DATABASE_URL")
     return address
 
 
@@ -358,4 +463,8 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         bind_host=bind_host,
         bind_port=bind_port,
         trusted_proxy=_get(environ, "UNDERSIGNED_TRUSTED_PROXY"),
+        object_store=_read_objects(
+            _get(environ, "UNDERSIGNED_OBJECTS_URL"),
+            _get(environ, "UNDERSIGNED_OBJECTS_KEY"),
+        ),
     )

@@ -57,6 +57,8 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
         control.start()
         engine.pages.clean()
         engine.renderer.start()
+        if engine.carrier is not None:
+            engine.carrier.start()
         try:
             host, port = listener.getsockname()[:2]
             announce(host, port)
@@ -67,6 +69,8 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
             Server(config).run(sockets=[listener])
         finally:
             engine.renderer.stop()
+            if engine.carrier is not None:
+                engine.carrier.stop()
             control.stop()
             front.stop()
     if engine.failures:

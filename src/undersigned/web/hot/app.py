@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
-from undersigned.web.hot.files import Files, is_log_file
+from undersigned.web.hot.files import Files
 from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.sign import SigningPaths
 from undersigned.web.hot.wire import (
@@ -20,6 +20,7 @@ from undersigned.web.hot.wire import (
 )
 from undersigned.web.hot.witness import WITNESS_PATH, WitnessPath
 from undersigned.web.shared.problem import as_anticipated, problem
+from undersigned.web.shared.public_files import is_log_file
 from undersigned.web.shared.services import Services
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")

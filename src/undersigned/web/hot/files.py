@@ -24,44 +24,15 @@ from undersigned.web.hot.wire import (
     Send,
     find_header,
 )
-
-_LOG_FILE = re.compile(
-    r"policy\.txt|(?:c/[a-z][a-z0-9-]{2,39}(?:/[1-9][0-9]{0,3})?|spine)/(?:"
-    r"checkpoint|checkpoints/[1-9][0-9]{0,18}|log\.vkey|statement|count\.json|growth\.csv"
-    r"|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/)*[0-9]{3}(?:\.p/[1-9][0-9]{0,2})?)"
+from undersigned.web.shared.public_files import (
+    STATIC,
+    find_log_headers,
+    find_media_type,
 )
+
 _STATIC_FILE = re.compile(
     r"[a-z0-9_][a-z0-9_.-]*(?:/[a-z0-9_][a-z0-9_.-]*)*", re.IGNORECASE
 )
-
-_TYPES = {
-    "json": b"application/json",
-    "csv": b"text/csv; charset=utf-8",
-    "css": b"text/css; charset=utf-8",
-    "js": b"text/javascript; charset=utf-8",
-    "svg": b"image/svg+xml",
-    "png": b"image/png",
-    "ico": b"image/x-icon",
-    "txt": b"text/plain; charset=utf-8",
-}
-_FOR_EVER = b"public, max-age=31536000, immutable"
-# A count may be a few seconds old; a reader who meets a stale one is told its size.
-_FRESH = b"public, max-age=5, stale-while-revalidate=60, stale-if-error=86400"
-_STATIC = b"public, max-age=300"
-
-
-def is_log_file(path: str) -> bool:
-    """Say whether ``path`` (without the first slash) names a public file of a log."""
-    return _LOG_FILE.fullmatch(path) is not None
-
-
-def _media_type(name: str) -> bytes:
-    stem, dot, suffix = name.rpartition(".")
-    if dot and stem and suffix in _TYPES:
-        return _TYPES[suffix]
-    if name in ("checkpoint", "log.vkey", "statement"):
-        return b"text/plain; charset=utf-8"
-    return b"application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +120,12 @@ class Files:
         await send_stored(scope, send, stored)
 
     def _describe_log_file(self, path: str) -> PublicFile:
-        parts = path.split("/")
-        # A kept checkpoint of the spine may gain a witness's word later.
-        kept = "tile" in parts or ("checkpoints" in parts and parts[0] != "spine")
-        media = (
-            b"text/plain; charset=utf-8"
-            if "checkpoints" in parts
-            else _media_type(parts[-1])
-        )
+        media, cache = find_log_headers(path)
         # Made to be copied: a mirror or an auditor on another site may read it.
         return PublicFile(
             self._public / path,
-            headers=[(b"content-type", media), *SAFE, CROSS_ORIGIN[0]],
-            lasting=[
-                (b"cache-control", _FOR_EVER if kept else _FRESH),
-                *CROSS_ORIGIN[1:],
-            ],
+            headers=[(b"content-type", media.encode()), *SAFE, CROSS_ORIGIN[0]],
+            lasting=[(b"cache-control", cache.encode()), *CROSS_ORIGIN[1:]],
         )
 
     async def send_static(self, scope: Scope, send: Send, path: str) -> None:
@@ -182,11 +143,11 @@ class Files:
         for root in self._static:
             file = root / path
             if file.is_file():
-                media = _media_type(file.name)
+                media = find_media_type(file.name).encode()
                 return PublicFile(
                     file,
                     headers=[(b"content-type", media), *SAFE, *SAME_ORIGIN],
-                    lasting=[(b"cache-control", _STATIC)],
+                    lasting=[(b"cache-control", STATIC.encode())],
                 )
         raise NothingHere()
 

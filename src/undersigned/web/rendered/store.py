@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +19,9 @@ _INDEX = "index.html"
 class PageStore(Protocol):
     """Keeps pages by address: ``/en/`` or ``/static/look.css``.
 
-    Only the renderer writes. An object store need be no stronger than this: a put or a
-    remove is visible to every reader once it has returned, and no reader ever gets half
-    a page. Nothing need survive a crash: a start makes every page again.
+    Only the renderer writes. A put or a remove is visible to every reader once it has
+    returned, and no reader ever gets half a page. Nothing need survive a crash: a start
+    makes every page again. An object store is filled from the folder (``web.objects``).
     """
 
     def put(self, address: str, body: bytes, *, scrub: bool = False) -> None:
@@ -54,6 +54,8 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         """``root`` is made with the first page."""
         self.root = root
+        # Told of each page that was made again, or removed, once that is so.
+        self.on_changed: Callable[[str, bool], None] = lambda _address, _removed: None
 
     def find_file(self, address: str) -> Path:
         """Return the file of an address of ours, whether it is there or not."""
@@ -68,20 +70,24 @@ class FolderStore:
             packed = b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._replace(path, body, scrub=scrub)
+            is_new = self._replace(path, body, scrub=scrub)
             self._replace(_packed(path), packed, scrub=scrub)
         except OSError as error:
             raise StorageFailed(f"couldn't keep page {address}: {error}") from error
+        if is_new:
+            self.on_changed(address, False)
 
-    def _replace(self, path: Path, data: bytes, *, scrub: bool) -> None:
+    def _replace(self, path: Path, data: bytes, *, scrub: bool) -> bool:
+        """Put ``data`` in place of what is there; False where that is the same."""
         with contextlib.suppress(FileNotFoundError):
             if path.read_bytes() == data:
-                return
+                return False
         with _scrubbed(path, wanted=scrub):
             if data:
                 write_atomic(path, data, stamped=True)
             else:
                 path.unlink(missing_ok=True)
+        return True
 
     def remove(self, address: str) -> None:
         """See PageStore."""
@@ -93,6 +99,9 @@ class FolderStore:
                     one.unlink(missing_ok=True)
         except OSError as error:
             raise StorageFailed(f"couldn't remove page {address}: {error}") from error
+        finally:
+            # Also where this copy cannot be removed: another one then can.
+            self.on_changed(address, True)
 
     def list_addresses(self) -> set[str]:
         """See PageStore."""
