@@ -18,13 +18,36 @@ import tempfile
 import django
 import pytest
 
-from undersigned.drills.postgres import Cluster, NoPostgres
+from undersigned.drills.postgres import Cluster, NoPostgres, Server
+from undersigned.ledger.pg.schema import make_schema
+from undersigned.ledger.pg.session import Session
 
 _TEST_DATABASE = "UNDERSIGNED_TEST_DATABASE"
+_TEST_LEDGER = "UNDERSIGNED_TEST_LEDGER"
 
 for name in [name for name in os.environ if name.startswith("UNDERSIGNED_")]:
-    if name not in ("UNDERSIGNED_CI", _TEST_DATABASE):
+    if name not in ("UNDERSIGNED_CI", _TEST_DATABASE, _TEST_LEDGER):
         del os.environ[name]
+
+
+def _make_ledgers(server: Server) -> str:
+    """Let the role ``ledger`` make a database for each ledger, from one with tables.
+
+    Returns the URL of a database from where it does.
+    """
+    server.make_database("ledgers", owner="ledger", options="CREATEDB")
+    server.run_sql("GRANT pg_checkpoint TO ledger")
+    template = server.make_database("ledger_template", owner="ledger")
+    server.run_sql(
+        "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO ledger",
+        database="ledger_template",
+    )
+    session = Session(template)
+    make_schema(session.connection, intake="intake")
+    session.close()
+    server.run_sql("ALTER DATABASE ledger_template ALLOW_CONNECTIONS false")
+    return server.url("ledgers", user="ledger", through_socket=True)
+
 
 # What is wanted: empty for SQLite, else PostgreSQL, by its URL where a server runs.
 _wanted = os.environ.get(_TEST_DATABASE, "")
@@ -43,6 +66,7 @@ if _wanted == "postgresql":
         # Workers inherit it, and use the same server.
         _wanted = _primary.url("pages", user="pages", through_socket=True)
         os.environ[_TEST_DATABASE] = _wanted
+        os.environ[_TEST_LEDGER] = _make_ledgers(_primary)
 _on_postgresql = _wanted.startswith("postgresql")
 if _wanted.startswith("postgresql:"):
     os.environ["UNDERSIGNED_DATABASE_URL"] = _wanted
@@ -64,6 +88,10 @@ from undersigned.web.shared.locale import compile_catalogs  # noqa: E402 - after
 compile_catalogs()
 
 
+# Fixtures of what is kept in databases: the pages, and ledgers without pages.
+_OF_DATABASES = {"db", "transactional_db", "make_river"}
+
+
 def _belongs(item: pytest.Item) -> bool:
     """Say whether a test is about the database of this run."""
     if not _on_postgresql:
@@ -72,7 +100,7 @@ def _belongs(item: pytest.Item) -> bool:
         return False
     names = getattr(item, "fixturenames", ())
     marked = item.get_closest_marker("django_db") is not None
-    return marked or not {"db", "transactional_db"}.isdisjoint(names)
+    return marked or not _OF_DATABASES.isdisjoint(names)
 
 
 def pytest_collection_modifyitems(

@@ -24,11 +24,11 @@ from bench._results import Bar, Result, Rounds, Table, median
 from undersigned.drills.postgres import Cluster, Server
 from undersigned.kernel.batching import BatchThread
 from undersigned.ledger.data import LogSettings, PooledSignature
+from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.open_log import OpenLog
 from undersigned.ledger.pg.inbox import Arrival, Fate, pool_signatures
 from undersigned.ledger.pg.schema import add_log, make_schema
 from undersigned.ledger.pg.session import Session
-from undersigned.ledger.store import open_writer
 from undersigned.ledger.writer import Writer
 
 BATCHES = (1000, 100)
@@ -50,16 +50,15 @@ def _fail(error: BaseException) -> None:
 @contextmanager
 def run_sqlite(folder: Path, published: int) -> Iterator[Store]:
     """Run the product's own writer over a fresh file."""
-    connection = open_writer(folder / "ledger.sqlite3")
-    connection.execute("BEGIN")
-    connection.executemany(
-        "INSERT INTO nonce VALUES (1, ?, ?)",
-        sorted((secrets.token_bytes(32), at) for at in range(published)),
-    )
-    connection.execute("COMMIT")
+    store = EmbeddedStore(folder / "ledger.sqlite3")
+    with store.transaction():
+        store.change_each(
+            "INSERT INTO nonce VALUES (1, ?, ?)",
+            sorted((secrets.token_bytes(32), at) for at in range(published)),
+        )
     settings = LogSettings("bench.example/c/river", "c/river", "careful", 900, 20)
     log = OpenLog(log_id=1, settings=settings, public=folder, key=None)
-    writer = Writer(connection, on_failure=_fail)
+    writer = Writer(store, on_failure=_fail)
     writer.start()
 
     def pool(batch: list[PooledSignature]) -> None:
@@ -79,7 +78,7 @@ def run_sqlite(folder: Path, published: int) -> Iterator[Store]:
         yield Store(pool, lambda: 0.0)
     finally:
         writer.stop()
-        connection.close()
+        store.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from tests.factories.instances import Instance
 from tests.factories.keys import KeyBox
+from tests.factories.stores import drop_homes
 from tests.support import refuse_network
 from undersigned.kernel.clock import FixedClock
 
@@ -86,6 +87,12 @@ def django_db_modify_db_settings(
     with make_folder() as folder:
         database.setdefault("TEST", {})["NAME"] = str(folder / "app.sqlite3")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _drop_homes() -> Iterator[None]:
+    yield
+    drop_homes()
 
 
 @pytest.fixture

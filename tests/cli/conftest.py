@@ -13,6 +13,7 @@ import pytest
 from tests.factories.campaigns import Value, make_campaign_file
 from tests.factories.instances import HOST, Instance
 from tests.factories.keys import KeyBox
+from tests.factories.stores import ServerHome, is_on_server
 from undersigned.cli.control import ControlServer
 from undersigned.config.main import main
 from undersigned.kernel.clock import FixedClock, SystemClock
@@ -52,6 +53,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNDERSIGNED_BASE_URL", f"https://{HOST}")
     # Set, so that what a command puts there is gone after the test.
     monkeypatch.setenv("UNDERSIGNED_BIND", "127.0.0.1:0")
+    if is_on_server():
+        monkeypatch.setenv("UNDERSIGNED_LEDGER_URL", ServerHome().url)
     return folder
 
 

@@ -36,6 +36,9 @@ from undersigned.signatures.queries import list_records, list_shown
 
 SPINE = f"{HOST}/spine"
 
+# A ledger on a server: test_on_server.py.
+pytestmark = pytest.mark.sqlite_file
+
 Move = Callable[[str], Instance]
 
 

@@ -178,6 +178,7 @@ def test_an_interruption_is_its_own_exit_code(
     assert "nothing that was acknowledged is lost" in done.err
 
 
+@pytest.mark.sqlite_file
 def test_a_damaged_ledger_is_its_own_exit_code(
     run: Run, data: Path, river: str
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_damaged_ledger_is_its_own_exit_code(
     assert done.error() == (8, "storage-failed")
 
 
+@pytest.mark.sqlite_file
 def test_a_ledger_that_is_gone_is_its_own_exit_code(
     run: Run, data: Path, river: str
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection, connections
 from django.db.migrations.recorder import MigrationRecorder
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.factories.cast import MINA_ACTS, OMAR_ACTS
 from tests.factories.instances import Instance
@@ -26,10 +27,12 @@ from undersigned.config.database import (
     make_database_settings,
 )
 from undersigned.config.env import (
+    Environment,
     SettingNotValid,
     parse_database_url,
     read_environment,
 )
+from undersigned.config.ledger import make_conninfo
 
 NINE = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 SECRET = "nine lives"
@@ -111,6 +114,48 @@ class TestTheAddress:
         monkeypatch.setattr(env, "find_spec", lambda _name: None)
         with pytest.raises(SettingNotValid, match=r"requirements/scale\.txt"):
             read(URL)
+
+
+class TestTheLedgersUrl:
+    def read(self, ledger: str, pages: str = URL) -> Environment:
+        values = {"UNDERSIGNED_LEDGER_URL": ledger, "UNDERSIGNED_DATABASE_URL": pages}
+        return read_environment({"UNDERSIGNED_DATA": "/srv/data", **values})
+
+    def test_it_is_read_like_the_other(self) -> None:
+        found = self.read("postgresql://ledger:nine@db.example:5433/ledger")
+        assert found.ledger is not None
+        assert (found.ledger.name, found.ledger.tls) == ("ledger", "verify-full")
+        assert not found.keeps_ledger_here
+        assert "nine" not in repr(found)
+
+    def test_without_one_it_is_a_file(self) -> None:
+        found = self.read("")
+        assert found.ledger is None
+        assert found.keeps_ledger_here
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://omar:other@db.example:5433/ledger",
+            "postgresql://ledger:other@db.example:5433/pages",
+        ],
+    )
+    def test_it_is_never_the_pages_role_or_database(self, url: str) -> None:
+        with pytest.raises(SettingNotValid, match="UNDERSIGNED_LEDGER_URL"):
+            self.read(url)
+
+    def test_its_form_is_told_by_its_own_name(self) -> None:
+        with pytest.raises(SettingNotValid, match="UNDERSIGNED_LEDGER_URL must be"):
+            self.read("sqlite:///ledger")
+
+    def test_libpq_is_given_all_of_it(self) -> None:
+        found = self.read("postgresql://ledger:a%20b'c@/ledger?host=/run/pg&port=5433")
+        assert found.ledger is not None
+        words = conninfo_to_dict(make_conninfo(found.ledger))
+        assert words["host"] == "/run/pg"
+        assert words["port"] == "5433"
+        assert words["password"] == "a b'c"
+        assert words["sslmode"] == "prefer"
 
 
 class TestTheWay:

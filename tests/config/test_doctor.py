@@ -45,7 +45,13 @@ class TestTheDataDirectory:
 
     @pytest.mark.parametrize(
         "name",
-        ["", "secrets", "issuance", "ledger.sqlite3", "secrets/{path}/log.key"],
+        [
+            "",
+            "secrets",
+            "issuance",
+            pytest.param("ledger.sqlite3", marks=pytest.mark.sqlite_file),
+            "secrets/{path}/log.key",
+        ],
     )
     def test_one_that_others_can_read_is_dangerous(
         self, instance: Instance, name: str

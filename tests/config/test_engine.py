@@ -39,6 +39,7 @@ class TestTheWriter:
             pass
         instance.start()
 
+    @pytest.mark.sqlite_file
     def test_it_lets_go_when_the_start_fails(self, instance: Instance) -> None:
         campaign = instance.open_campaign()
         instance.sign(campaign)
@@ -81,6 +82,7 @@ class TestItsFiles:
         ]
         assert others == []
 
+    @pytest.mark.sqlite_file
     def test_they_are_at_the_places_the_documents_name(
         self, instance: Instance
     ) -> None:

@@ -26,6 +26,7 @@ class TestTheTable:
         values = {
             "UNDERSIGNED_DATA": "/srv/data",
             "UNDERSIGNED_DATABASE_URL": "postgresql://omar@/pages",
+            "UNDERSIGNED_LEDGER_URL": "postgresql://ledger@/ledger",
             "UNDERSIGNED_HOST": "undersigned.example",
             "UNDERSIGNED_BASE_URL": "https://www.undersigned.example",
             "UNDERSIGNED_MODE": "demo",
@@ -44,6 +45,8 @@ class TestTheTable:
         assert found.data == Path("/srv/data")
         assert found.database is not None
         assert found.database.name == "pages"
+        assert found.ledger is not None
+        assert found.ledger.name == "ledger"
         assert found.public == Path("/srv/data/public")
         assert found.host == "undersigned.example"
         assert found.base_url == "https://www.undersigned.example"

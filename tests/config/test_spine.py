@@ -142,6 +142,7 @@ class TestAWitnessedSpine:
 
 
 class TestAStart:
+    @pytest.mark.sqlite_file
     def test_a_database_older_than_a_witness_is_refused(
         self, witnessed: Instance, tmp_path: Path
     ) -> None:

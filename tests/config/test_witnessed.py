@@ -173,6 +173,7 @@ def test_a_close_waits_until_they_have_seen_it(
     assert verdict(instance) == "accepted and witnessed"
 
 
+@pytest.mark.sqlite_file
 def test_a_database_older_than_what_they_have_seen_is_not_gone_on_with(
     instance: Instance, campaign: Campaign, tmp_path: Path, line: Line
 ) -> None:

@@ -15,16 +15,16 @@ def main() -> int:
     from undersigned.config.context import set_up_django
 
     set_up_django()
-    from undersigned.ledger import ledger, store
+    from undersigned.ledger import embedded
 
-    open_writer = store.open_writer
+    open_writer = embedded.open_writer
 
     def open_carelessly(path: Path) -> sqlite3.Connection:
         connection = open_writer(path)
         connection.execute("PRAGMA synchronous=OFF")
         return connection
 
-    with patch.object(ledger, "open_writer", open_carelessly):
+    with patch.object(embedded, "open_writer", open_carelessly):
         return crash_server.main()
 
 

@@ -11,6 +11,7 @@ from typing import cast
 from undersigned_verify import entry
 
 from tests.factories.ledgers import HOST, River
+from tests.factories.stores import LEDGER, FileHome
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.backup import copy_ledger, copy_public, is_spine_behind
 from undersigned.ledger.data import LogSettings, Mode
@@ -23,9 +24,8 @@ from undersigned.ledger.importing import (
 )
 from undersigned.ledger.mirrors import Mirror, list_sources, open_mirror
 from undersigned.ledger.recovery import Plan, plan_recovery, write_marks
-from undersigned.ledger.store import open_writer
+from undersigned.ledger.store import Store
 
-LEDGER = "ledger.sqlite3"
 AT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 
@@ -47,6 +47,7 @@ def restore(river: River, backup: Path, folder: Path) -> River:
     twin._used = list(river._used)
     twin.handed_on, twin.failures, twin._ledger = [], [], None
     twin.folder = folder
+    twin.home = FileHome(folder)
     shutil.copytree(backup, folder)
     shutil.copytree(river.folder / "secrets", folder / "secrets")
     return twin
@@ -74,16 +75,27 @@ def plan(
     host: str = HOST,
 ) -> Plan:
     """Decide what a stopped river goes on from; change nothing."""
-    with closing(open_writer(river.folder / LEDGER)) as connection:
-        return plan_recovery(
-            connection=connection,
-            high_water=HighWater(river.folder / "highwater.json"),
-            public=river.folder / "public",
-            keystore=Keystore(river.folder / "secrets") if unlocked else None,
-            mirrors=open_mirrors(river, *targets),
-            host=host,
-            nothing_published=word,
-        )
+    with closing(river.home.open()) as store:
+        return _plan(store, river, targets, word, unlocked, host)
+
+
+def _plan(
+    store: Store,
+    river: River,
+    targets: tuple[Path | str, ...],
+    word: bool,
+    unlocked: bool,
+    host: str,
+) -> Plan:
+    return plan_recovery(
+        store=store,
+        high_water=HighWater(river.folder / "highwater.json"),
+        public=river.folder / "public",
+        keystore=Keystore(river.folder / "secrets") if unlocked else None,
+        mirrors=open_mirrors(river, *targets),
+        host=host,
+        nothing_published=word,
+    )
 
 
 def keep_as_it_is(
@@ -103,13 +115,13 @@ def keep_as_it_is(
 
 def recover(river: River, *targets: Path | str, word: bool = False) -> list[Imported]:
     """Recover a stopped river: marks first, then imports."""
-    found = plan(river, *targets, word=word)
-    with closing(open_writer(river.folder / LEDGER)) as connection:
-        reserve_origins(connection=connection, origins=found.lost)
+    with closing(river.home.open()) as store:
+        found = _plan(store, river, targets, word, True, HOST)
+        reserve_origins(store=store, origins=found.lost)
         write_marks(HighWater(river.folder / "highwater.json"), found)
         done = [
             import_log(
-                connection=connection,
+                store=store,
                 plan=log,
                 public=river.folder / "public",
                 describe=keep_as_it_is,
@@ -119,7 +131,7 @@ def recover(river: River, *targets: Path | str, word: bool = False) -> list[Impo
         ]
         if found.spine is not None:
             import_spine(
-                connection=connection,
+                store=store,
                 plan=found.spine,
                 public=river.folder / "public",
                 at=AT,

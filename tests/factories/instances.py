@@ -23,6 +23,7 @@ from undersigned_verify.proof import parse_receipt
 from tests.factories.campaigns import Value, make_draft
 from tests.factories.cast import ASHA, MINA, OMAR_ACTS, PETRA
 from tests.factories.signers import Shown, Writing, write_signature
+from tests.factories.stores import ServerHome, is_on_server
 from undersigned.campaigns.data import Campaign
 from undersigned.campaigns.operations import create_campaign, open_campaign
 from undersigned.campaigns.queries import get_any_campaign
@@ -67,6 +68,8 @@ from undersigned.signatures.queries import (
 
 HOST = "undersigned.example"
 CASE = "c" * 64
+LEDGER_URL = "UNDERSIGNED_LEDGER_URL"
+DATABASES = {"UNDERSIGNED_DATABASE_URL", LEDGER_URL}
 PATIENCE_SECONDS = 10
 
 
@@ -149,9 +152,11 @@ class Instance:
             "UNDERSIGNED_BASE_URL": f"https://{HOST}",
             "UNDERSIGNED_MODE": "development",
             # The run's, where it has one (conftest.py above this folder).
-            **{k: v for k, v in os.environ.items() if k == "UNDERSIGNED_DATABASE_URL"},
+            **{k: v for k, v in os.environ.items() if k in DATABASES},
             **environ,
         }
+        if is_on_server() and LEDGER_URL not in self.environ:
+            self.environ[LEDGER_URL] = ServerHome().url
         self._running = ExitStack()
         self._engine: Engine | None = None
         self.mailbox = WaitingMailbox()

@@ -25,6 +25,7 @@ from undersigned_verify.proof import parse_receipt
 from tests.factories.cast import MINA, PETRA
 from tests.factories.keys import KeyBox
 from tests.factories.signers import write_signature
+from tests.factories.stores import make_home
 from undersigned.cli.exports import copy_log
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.keystore import Keystore
@@ -104,6 +105,7 @@ class River:
         closes_at: datetime | None = None,
     ) -> None:
         self.folder = folder
+        self.home = make_home(folder)
         self.clock = clock
         self.settings = LogSettings(
             origin=self.origin,
@@ -140,6 +142,7 @@ class River:
             folder=self.folder,
             public=self.folder / "public",
             keystore=Keystore(self.folder / "secrets"),
+            store=self.home.open(),
             on_shown=self.handed_on.extend,
             on_failure=self.failures.append,
             at_step=at_step,
@@ -166,6 +169,7 @@ class River:
         twin.__dict__.update(self.__dict__)
         twin._used = list(self._used)
         twin.folder = shutil.copytree(self.folder, folder)
+        twin.home = self.home.copy(twin.folder)
         twin.handed_on, twin.failures, twin._ledger = [], [], None
         return twin
 

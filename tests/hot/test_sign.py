@@ -21,6 +21,7 @@ from tests.factories.cast import OMAR
 from tests.factories.instances import Instance
 from tests.factories.signers import show
 from undersigned.campaigns.data import Campaign
+from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.queries import count_pooled
 from undersigned.safety.switches import EVERYWHERE, Flip, Switch
 from undersigned.signatures.queries import list_shown
@@ -360,8 +361,9 @@ class TestAClosedDoor:
     def test_a_stopped_writer_is_unavailable_and_reads_stay_up(
         self, instance: Instance, browser: Browser, campaign: Campaign, body: Body
     ) -> None:
-        writer = instance.engine.services.ledger.writer
-        writer.connection.execute(
+        store = instance.engine.services.ledger.store
+        assert isinstance(store, EmbeddedStore)
+        store.change(
             "CREATE TEMP TRIGGER broken BEFORE INSERT ON main.inbox "
             "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
         )

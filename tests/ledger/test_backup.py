@@ -12,12 +12,16 @@ import pytest
 from undersigned_verify import entry
 from undersigned_verify.audit import audit_log
 
-from tests.factories.backups import LEDGER, back_up
+from tests.factories.backups import back_up
 from tests.factories.ledgers import HOST, River, require_accepted
+from tests.factories.stores import LEDGER
 from tests.ledger.conftest import MakeRiver
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.backup import TABLES, copy_ledger, copy_public, list_marks
 from undersigned.ledger.operations import publish_now, stop_accepting
+
+# A server's ledger is copied by its own tools: see pg/test_store.py.
+pytestmark = pytest.mark.sqlite_file
 
 
 def read(path: Path, query: str) -> list[tuple[object, ...]]:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.factories.keys import KeyBox
 from tests.factories.ledgers import River, require_accepted
+from tests.factories.stores import Home
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.highwater import RolledBack
 
 
-def take_backup(river: River) -> Path:
+def take_backup(river: River) -> Home:
     """Copy the database, as a careless operator's backup does."""
     river.stop()
-    backup = river.folder / "backup"
-    shutil.copyfile(river.folder / "ledger.sqlite3", backup)
+    backup = river.home.copy(river.folder / "backup")
     river.start()
     return backup
 
 
-def restore(river: River, backup: Path) -> None:
+def restore(river: River, backup: Home) -> None:
     river.stop()
-    for path in river.folder.glob("ledger.sqlite3*"):
-        path.unlink()
-    shutil.copyfile(backup, river.folder / "ledger.sqlite3")
+    river.home.become(backup)
 
 
 class TestAStart:
@@ -80,8 +77,7 @@ class TestAStart:
 
     def test_it_is_refused_when_a_published_log_is_missing(self, river: River) -> None:
         river.stop()
-        for path in river.folder.glob("ledger.sqlite3*"):
-            path.unlink()
+        river.home.lose()
         with pytest.raises(RolledBack, match="does not hold"):
             river.start()
 

@@ -22,7 +22,6 @@ from undersigned_verify.note import parse_note
 
 from tests.factories.backups import (
     AT,
-    LEDGER,
     back_up,
     copy_mirror,
     open_mirrors,
@@ -32,6 +31,7 @@ from tests.factories.backups import (
 )
 from tests.factories.keys import KeyBox
 from tests.factories.ledgers import HOST, PowerCut, River, cut_at, require_accepted
+from tests.factories.stores import LEDGER, make_home
 from tests.ledger.conftest import MakeRiver
 from undersigned.kernel.errors import UndersignedError
 from undersigned.kernel.keystore import Keystore
@@ -52,7 +52,9 @@ from undersigned.ledger.recovery import (
     SigningKeyDiffers,
     write_marks,
 )
-from undersigned.ledger.store import open_writer
+
+# A server's ledger is copied by its own tools: see pg/test_store.py.
+pytestmark = pytest.mark.sqlite_file
 
 
 def rows(river: River, query: str) -> list[tuple[object, ...]]:
@@ -448,11 +450,11 @@ class TestWhatIsRefused:
         found = plan(scene.twin, scene.mirror)
         path = scene.mirror / scene.river.path / "tile" / "entries" / "000"
         path.write_bytes(path.read_bytes()[:-1] + b"\0")
-        with closing(open_writer(scene.twin.folder / LEDGER)) as connection:
+        with closing(scene.twin.home.open()) as store:
             write_marks(HighWater(scene.twin.folder / "highwater.json"), found)
             with pytest.raises(MirrorRefused, match="changes"):
                 import_log(
-                    connection=connection,
+                    store=store,
                     plan=found.logs[0],
                     public=scene.twin.folder / "public",
                     describe=lambda _header, _keys: pytest.fail("it is known"),
@@ -467,6 +469,7 @@ class TestWhatIsRefused:
         other.__dict__.update(scene.river.__dict__)
         other.folder = scene.tmp_path / "elsewhere"
         other.folder.mkdir()
+        other.home = make_home(other.folder)
         with pytest.raises(MirrorOfAnother):
             plan(other, scene.mirror, host="other.example")
 

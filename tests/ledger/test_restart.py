@@ -37,6 +37,7 @@ STEPS = [
 CANARY = b'{"comment":"","name":"Asha of the river path","place":""}'
 
 
+@pytest.mark.sqlite_file
 def test_a_start_syncs_the_names_of_the_file_and_its_journal(
     river: River, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ class TestAPublicationCutOff:
         require_accepted(prepared.audit())
 
 
+@pytest.mark.sqlite_file
 class TestWhatIsPublished:
     def test_it_leaves_what_signers_show_nowhere_in_the_ledger(
         self, prepared: River

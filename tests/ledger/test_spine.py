@@ -20,6 +20,7 @@ from undersigned_verify.cosignature import (
 from undersigned_verify.note import VerifierKey, parse_note
 
 from tests.factories.ledgers import PowerCut, River, cut_at, require_accepted
+from tests.factories.stores import FileHome
 from undersigned.ledger.highwater import RolledBack
 from undersigned.ledger.operations import (
     LeafRefused,
@@ -200,6 +201,7 @@ class TestWhatIsEntered:
         require_accepted(river.audit())
 
 
+@pytest.mark.sqlite_file  # a server's ledger has had a spine from the first
 class TestALedgerWithoutASpine:
     """As every instance was before there was one."""
 
@@ -211,12 +213,13 @@ class TestALedgerWithoutASpine:
         return river
 
     def forget_spine(self, river: River) -> None:
-        db = river.ledger.writer.connection
-        for table in ("spine", "spine_checkpoint", "spine_issued", "spine_retired"):
-            db.execute(f"DROP TABLE {table}")
-        db.execute("DELETE FROM checkpoint WHERE log=0")
-        db.execute("DELETE FROM tile WHERE log=0")
         river.stop()
+        home = river.home
+        assert isinstance(home, FileHome)
+        for table in ("spine", "spine_checkpoint", "spine_issued", "spine_retired"):
+            home.damage(f"DROP TABLE {table}")
+        home.damage("DELETE FROM checkpoint WHERE log=0")
+        home.damage("DELETE FROM tile WHERE log=0")
         marks = json.loads((river.folder / "highwater.json").read_bytes())
         del marks["undersigned.example/spine"]
         (river.folder / "highwater.json").write_text(json.dumps(marks))
@@ -400,10 +403,10 @@ def test_without_its_key_the_log_goes_on_and_the_spine_waits(river: River) -> No
 
 def test_a_spine_older_than_its_mark_is_not_gone_on_with(river: River) -> None:
     river.stop()
-    old = (river.folder / "ledger.sqlite3").read_bytes()
+    old = river.home.copy(river.folder / "old")
     river.start()
     tell_issued(river, 50)
     river.stop()
-    (river.folder / "ledger.sqlite3").write_bytes(old)
+    river.home.become(old)
     with pytest.raises(RolledBack, match="spine"):
         river.start()

@@ -11,6 +11,7 @@ import sqlite3
 import pytest
 
 from tests.factories.ledgers import INVITATION_KEY, River, require_accepted
+from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.queries import count_pooled, find_receipt, is_pooled
 
 # A row a signature, leaf, tile or checkpoint: they grow for as long as a log lives.
@@ -45,11 +46,14 @@ def asked(river: River) -> list[tuple[sqlite3.Connection, str]]:
             lambda text: statements.append((connection, text))
         )
 
-    listen(river.ledger.writer.connection)
-    listen(river.ledger._reader)
+    store = river.ledger.store
+    assert isinstance(store, EmbeddedStore)
+    listen(store.connection)
+    listen(store.reader)
     return statements
 
 
+@pytest.mark.sqlite_file
 def test_signing_and_publishing_read_no_table_whole(
     river: River, asked: list[tuple[sqlite3.Connection, str]]
 ) -> None:
@@ -65,7 +69,9 @@ def test_signing_and_publishing_read_no_table_whole(
     river.control(river.make_removal(8, 9))
     river.publish()
     require_accepted(river.audit())
-    for connection in (river.ledger.writer.connection, river.ledger._reader):
+    store = river.ledger.store
+    assert isinstance(store, EmbeddedStore)
+    for connection in (store.connection, store.reader):
         connection.set_trace_callback(None)
     assert len(asked) > 40
     scans = [

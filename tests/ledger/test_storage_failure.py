@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,21 +12,38 @@ from undersigned_verify.count import State
 from tests.factories.ledgers import Pooled, River, require_accepted
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed
+from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import publish_now
 from undersigned.ledger.queries import read_count
 
 
 def fill_disk(river: River) -> None:
-    """Let the database grow by no page more."""
-    river.ledger.writer.connection.execute("PRAGMA max_page_count=1")
+    """Let the database grow by no page more; a server's takes no signature more."""
+    store = river.ledger.store
+    if isinstance(store, EmbeddedStore):
+        store.change("PRAGMA max_page_count=1")
+    else:
+        break_table(river, "inbox")
 
 
 def break_table(river: River, table: str) -> None:
     """Let every write to a table fail."""
-    river.ledger.writer.connection.execute(
-        f"CREATE TEMP TRIGGER broken BEFORE INSERT ON main.{table} "
-        "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    store = river.ledger.store
+    if isinstance(store, EmbeddedStore):
+        store.change(
+            f"CREATE TEMP TRIGGER broken BEFORE INSERT ON main.{table} "
+            "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+        return
+    # Gone with the session, like the other one.
+    store.change(
+        "CREATE FUNCTION pg_temp.fail() RETURNS trigger LANGUAGE plpgsql "
+        "AS 'BEGIN RAISE ''disk I/O error''; END'"
+    )
+    store.change(
+        f"CREATE TRIGGER broken BEFORE INSERT ON {table} "
+        "FOR EACH ROW EXECUTE FUNCTION pg_temp.fail()"
     )
 
 
@@ -160,29 +175,12 @@ def test_a_lost_tile_stops_the_writer_loudly(river: River) -> None:
     assert river.ledger.get_log(river.origin).state.state_of(index) == State.WITHDRAWN
 
 
-def drop_cells(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM cells")
-
-
-def drop_edge(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM tile")
-
-
-def drop_checkpoints(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM checkpoint")
-
-
-@pytest.mark.parametrize("damage", [drop_cells, drop_edge, drop_checkpoints])
-def test_a_damaged_database_does_not_start(
-    river: River, damage: Callable[[sqlite3.Connection], None]
-) -> None:
+@pytest.mark.parametrize("table", ["cells", "tile", "checkpoint"])
+def test_a_damaged_database_does_not_start(river: River, table: str) -> None:
     river.pool(1)
     publish(river)
     river.stop()
-    db = sqlite3.connect(river.folder / "ledger.sqlite3")
-    with db:
-        damage(db)
-    db.close()
+    river.home.damage(f"DELETE FROM {table}")  # noqa: S608 - three fixed names
     with pytest.raises(StorageFailed):
         river.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from undersigned.ledger.store import SPARE_PAGES, give_back_pages, open_writer
+from undersigned.ledger.embedded import SPARE_PAGES, give_back_pages, open_writer
 
 PAGE = 4096
 

@@ -27,7 +27,7 @@ from tests.factories.instances import Instance
 from undersigned.campaigns.data import Campaign
 from undersigned.config.asgi import make_app
 from undersigned.credentials.issuance_file import SCHEMA as ISSUANCE_SCHEMA
-from undersigned.ledger.store import SCHEMA as LEDGER_SCHEMA
+from undersigned.ledger.embedded import SCHEMA as LEDGER_SCHEMA
 
 # Words that no column of ours is about, wherever they stand in its name.
 IDENTIFYING = re.compile(

@@ -163,9 +163,11 @@ class TestARefusal:
     ) -> None:
         ticket = instance.get_ticket(campaign)
         log = instance.entry(campaign).log
-        stop_accepting(ledger=instance.engine.services.ledger, origin=campaign.origin)
+        ledger = instance.engine.services.ledger
+        stop_accepting(ledger=ledger, origin=campaign.origin)
         with pytest.raises(LogNotAccepting):
             sign(instance, campaign, ticket)
+        ledger.writer.run(lambda: ledger.store.change("UPDATE log SET accepting=TRUE"))
         log.accepting = True
         key, log.key = log.key, None
         with pytest.raises(SigningKeyMissing):

@@ -79,6 +79,12 @@ class BackupInsideData(Refused):
     code: ClassVar[str] = "backup-inside-data"
 
 
+class LedgerElsewhere(Refused):
+    """The ledger is no file of ours: see docs/operate/postgresql.md on copies of it."""
+
+    code: ClassVar[str] = "ledger-elsewhere"
+
+
 class InstanceBusy(Conflict):
     """Campaigns opened or closed again and again while the backup was made."""
 
@@ -101,6 +107,8 @@ def backup(arguments: argparse.Namespace, context: Context) -> int:
     from undersigned.kernel.clock import SystemClock
 
     data, target = context.environment.data, Path(arguments.dir).absolute()
+    if not context.environment.keeps_ledger_here:
+        raise LedgerElsewhere()
     if target.is_relative_to(data.resolve()) or target.is_relative_to(data):
         raise BackupInsideData(dir=str(target))
     if not (data / LEDGER).is_file():

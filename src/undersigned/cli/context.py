@@ -14,6 +14,7 @@ from undersigned.cli.pages_dump import PagesAddress
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.data import Published
+from undersigned.ledger.store import Store
 from undersigned.web.shared.services import Services
 from undersigned.witness.witnessing import Witnessing
 
@@ -43,6 +44,9 @@ class Facts(Protocol):
 
     @property
     def passphrase(self) -> str | None: ...
+
+    @property
+    def keeps_ledger_here(self) -> bool: ...
 
 
 class RunningEngine(Protocol):
@@ -96,6 +100,9 @@ class Context:
     """Environment and constructors."""
 
     environment: Facts
-    open_engine: Callable[[bool], AbstractContextManager[Any]]
+    # Of ``config.engine.open_engine`` what follows the environment.
+    open_engine: Callable[..., AbstractContextManager[Any]]
+    # The ledger, for the holder of the writer lock while nothing runs.
+    open_store: Callable[[], Store]
     run_server: Callable[..., None]
     examine: Callable[[], list[Finding]]

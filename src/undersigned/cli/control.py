@@ -41,7 +41,7 @@ def run_job(
     Raises what the job raises, JobFailed, ServerUnreachable.
     """
     try:
-        opened = context.open_engine(False)
+        opened = context.open_engine(run_clock=False)
         with opened as engine:
             return _drive(JOBS[name](engine, values), on_progress)
     except UndersignedError as error:

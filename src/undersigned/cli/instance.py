@@ -40,7 +40,7 @@ def seal(arguments: argparse.Namespace, context: Context) -> int:
     passphrase = Path(arguments.passphrase_file).read_text(encoding="utf-8").strip()
     if len(passphrase) < LEAST_PASSPHRASE:
         raise PassphraseTooShort(least=LEAST_PASSPHRASE)
-    with context.open_engine(False):
+    with context.open_engine(run_clock=False):
         # Holding the writer lock: no server reads a secret while it is wrapped.
         store = Keystore(context.environment.data / "secrets", passphrase=passphrase)
         wrapped = store.seal(passphrase)

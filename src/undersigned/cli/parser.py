@@ -95,6 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_serving(nouns: Any) -> None:
     serve = _add(nouns, "serve", "serving", "serve", "serve pages and signing")
     serve.add_argument("--bind", metavar="HOST:PORT", help="where to listen")
+    serve.add_argument(
+        "--standby",
+        action="store_true",
+        help="wait while another process serves this instance, then take its place",
+    )
     demo = _add(
         nouns,
         "demo",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from typing import ClassVar
 
 from undersigned.campaigns.data import CampaignState
@@ -15,9 +16,9 @@ from undersigned.kernel.clock import SystemClock
 from undersigned.kernel.errors import Refused
 from undersigned.kernel.keystore import KeysLocked, Keystore
 from undersigned.kernel.writer_lock import hold_writer_lock
-from undersigned.ledger.backup import list_marks
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.mirrors import Mirror, list_sources, open_mirror
+from undersigned.ledger.store import Store
 from undersigned.signatures.operations.recover import Recovery, recover_logs
 
 RISK = (
@@ -74,13 +75,17 @@ def recover(arguments: argparse.Namespace, context: Context) -> int:
     bars = _Bars(quiet=arguments.json)
     try:
         # Held to the end: nothing may start, or publish, while this is decided.
-        with hold_writer_lock(environment.data):
+        with (
+            hold_writer_lock(environment.data),
+            closing(context.open_store()) as store,
+        ):
             recovery = recover_logs(
                 actor=OPERATOR,
+                store=store,
                 data=environment.data,
                 public=environment.public,
                 keystore=_open_keystore(context),
-                mirrors=_open_mirrors(arguments, context, bars),
+                mirrors=_open_mirrors(arguments, context, store, bars),
                 host=environment.host,
                 nothing_published=word,
                 at=SystemClock().now(),
@@ -102,7 +107,7 @@ def _open_keystore(context: Context) -> Keystore | None:
 
 
 def _open_mirrors(
-    arguments: argparse.Namespace, context: Context, bars: _Bars
+    arguments: argparse.Namespace, context: Context, store: Store, bars: _Bars
 ) -> list[Mirror]:
     return [
         open_mirror(
@@ -111,18 +116,15 @@ def _open_mirrors(
             workers=arguments.workers,
             on_leaves=lambda done, total: bars.update("recount", done, total),
         )
-        for source in list_sources(arguments.source, _list_paths(context))
+        for source in list_sources(arguments.source, _list_paths(context, store))
     ]
 
 
-def _list_paths(context: Context) -> list[str]:
+def _list_paths(context: Context, store: Store) -> list[str]:
     """Return the paths of all logs that this instance may have."""
     data = context.environment.data
     origins = HighWater(data / "highwater.json").origins()
-    if (data / "ledger.sqlite3").is_file():
-        origins |= {
-            origin for origin, _accepting in list_marks(data / "ledger.sqlite3")
-        }
+    origins |= {origin for (origin,) in store.query("SELECT origin FROM log")}
     paths = {origin.partition("/")[2] for origin in origins}
     paths |= {
         campaign.path

@@ -34,7 +34,7 @@ class DemoFailed(Conflict):
     code: ClassVar[str] = "demo-failed"
 
 
-def _announce(context: Context) -> None:
+def _announce(context: Context, *, standby: bool = False) -> None:
     def announce(host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"\n  Undersigned listens on http://{shown}:{port}/")
@@ -44,15 +44,25 @@ def _announce(context: Context) -> None:
         print("  Stop it with Ctrl-C.\n", flush=True)
 
     try:
-        with context.open_engine(True) as engine:
+        with context.open_engine(on_wait=_say_waiting if standby else None) as engine:
             context.run_server(engine, announce=announce)
     except Conflict as error:
         if error.code == "writer-busy":
+            where = error.data.get("ledger", context.environment.data)
+            what = "ledger" if "ledger" in error.data else "data directory"
             error.args = (
-                "another process serves this data directory already; stop it first:"
-                f" {context.environment.data}",
+                f"another process serves this {what} already; stop it first, or start "
+                f"with --standby: {where}",
             )
         raise
+
+
+def _say_waiting() -> None:
+    print(
+        "\n  Standing by: another process serves this instance. This one takes its "
+        "place\n  when that one has ended.\n",
+        flush=True,
+    )
 
 
 def serve(arguments: argparse.Namespace, context: Context) -> int:
@@ -60,7 +70,7 @@ def serve(arguments: argparse.Namespace, context: Context) -> int:
     for finding in context.examine():
         if finding.level in ("warning", "danger"):
             print(f"{finding.level}: {finding.text}", file=sys.stderr)
-    _announce(context)
+    _announce(context, standby=arguments.standby)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 
 from undersigned.cli.context import Context
 from undersigned.config.env import Environment
@@ -50,11 +51,13 @@ def make_context(environment: Environment) -> Context:
     set_up_database(environment)
     from undersigned.config.doctor import examine
     from undersigned.config.engine import open_engine
+    from undersigned.config.ledger import open_store
     from undersigned.config.server import run_server
 
     return Context(
         environment=environment,
-        open_engine=lambda run_clock: open_engine(environment, run_clock=run_clock),
+        open_engine=partial(open_engine, environment),
+        open_store=partial(open_store, environment),
         run_server=run_server,
         examine=lambda: examine(environment),
     )

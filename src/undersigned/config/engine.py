@@ -27,6 +27,7 @@ from undersigned.campaigns.queries import (
 )
 from undersigned.config.database import drop_broken_connection
 from undersigned.config.env import Environment
+from undersigned.config.ledger import open_store
 from undersigned.config.mail import make_sender
 from undersigned.config.objects import make_carrier
 from undersigned.config.rendering import make_renderer as make_page_renderer
@@ -91,6 +92,8 @@ class Engine:
     # What puts public files into an object store, where there is one; likewise.
     carrier: Carrier | None
     failures: list[BaseException] = field(default_factory=list)
+    # Called when a store has stopped for good, on its thread.
+    on_failed: Callable[[], None] = lambda: None
     stopping: threading.Event = field(default_factory=threading.Event)
     # The minute in which issuance files were last left without order.
     settled_at: datetime | None = None
@@ -199,15 +202,21 @@ def open_engine(
     clock: Clock | None = None,
     at_step: Callable[[str], None] = lambda _name: None,
     run_clock: bool = True,
+    on_wait: Callable[[], None] | None = None,
 ) -> Iterator[Engine]:
     """Run the engine for the length of a ``with`` block.
 
     ``run_clock`` False: nothing is published until ``tick`` is called. ``at_step``:
-    see ``ledger.publish``. Raises WriterBusy, RolledBack, StorageFailed.
+    see ``ledger.publish``. ``on_wait`` given: while another process has the data
+    directory or the ledger, call it once and wait for that one's end. Raises
+    WriterBusy, RolledBack, StorageFailed.
     """
-    with hold_writer_lock(environment.data), ExitStack() as stack:
+    with (
+        hold_writer_lock(environment.data, on_wait=on_wait),
+        ExitStack() as stack,
+    ):
         clock = clock or SystemClock()
-        engine = _make_engine(environment, clock, at_step)
+        engine = _make_engine(environment, clock, at_step, on_wait)
         services = engine.services
         # Each part that was started is stopped, in reverse, whatever becomes of others.
         stack.callback(connection.close)
@@ -239,13 +248,17 @@ def open_engine(
 
 
 def _make_engine(
-    environment: Environment, clock: Clock, at_step: Callable[[str], None]
+    environment: Environment,
+    clock: Clock,
+    at_step: Callable[[str], None],
+    on_wait: Callable[[], None] | None,
 ) -> Engine:
     failures: list[BaseException] = []
 
     def on_failure(error: BaseException) -> None:
         failures.append(error)
         log.critical("STOPPED: %s. Intake is closed; restart after mending.", error)
+        engine.on_failed()
 
     def on_mail_failure(error: MailNotSent) -> None:
         log.warning("a confirmation mail was not sent: %s", error)
@@ -264,6 +277,7 @@ def _make_engine(
         folder=environment.data,
         public=environment.public,
         keystore=keystore,
+        store=open_store(environment, on_wait=on_wait),
         on_shown=on_shown,
         on_erased=on_erased,
         on_failure=on_failure,
@@ -295,7 +309,7 @@ def _make_engine(
     pages = FolderStore(environment.data / "pages")
     renderer = make_page_renderer(services, pages)
     services.book.on_shown_changed = renderer.erase_shown
-    return Engine(
+    engine = Engine(
         environment=environment,
         services=services,
         keystore=keystore,
@@ -305,6 +319,7 @@ def _make_engine(
         carrier=make_carrier(environment, pages, renderer),
         failures=failures,
     )
+    return engine
 
 
 def _keep_shown(records: list[ShownRecord]) -> None:

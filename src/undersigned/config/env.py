@@ -46,6 +46,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "with libpq's parameters behind a question mark (docs/operate/postgresql.md).",
     ),
     Setting(
+        "UNDERSIGNED_LEDGER_URL",
+        "URL, secret",
+        "",
+        "the file ledger.sqlite3 in the data directory",
+        "Keeps the ledger in PostgreSQL, in a database of its own, as the role ledger; "
+        "then a second machine may stand by (docs/operate/postgresql.md).",
+    ),
+    Setting(
         "UNDERSIGNED_HOST",
         "text",
         "",
@@ -139,11 +147,14 @@ _SMTP_FORM: Final = "UNDERSIGNED_SMTP_URL must be smtp://, smtp+starttls:// or s
 _SMTP_PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _NAMES: Final = {row.name for row in SETTINGS}
 # The test suite's own words in the environment.
-NAMES_OF_TESTS: Final = {"UNDERSIGNED_CI", "UNDERSIGNED_TEST_DATABASE"}
+NAME_OF_TEST_LEDGER: Final = "UNDERSIGNED_TEST_LEDGER"
+NAMES_OF_TESTS: Final = {
+    "UNDERSIGNED_CI",
+    "UNDERSIGNED_TEST_DATABASE",
+    NAME_OF_TEST_LEDGER,
+}
 
-_DATABASE_FORM: Final = (
-    "UNDERSIGNED_DATABASE_URL must be postgresql://user:password@host:port/name"
-)
+_DATABASE_FORM: Final = "{} must be postgresql://user:password@host:port/name"
 # What may stand behind the question mark; a password may not.
 _DATABASE_PARAMETERS: Final = frozenset(
     "host port sslmode sslrootcert sslcert sslkey sslcrl channel_binding passfile "
@@ -169,7 +180,7 @@ class SettingNotValid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """Where the pages database is, and as whom; empty fields are libpq's defaults.
+    """Where a database is, and as whom; empty fields are libpq's defaults.
 
     ``parameters``: libpq's, by name. ``host`` may be a folder of a socket, or several
     hosts by commas.
@@ -232,6 +243,8 @@ class Environment:
     data: Path
     # None: the pages database is a file in ``data``.
     database: DatabaseAddress | None
+    # None: the ledger is one, too.
+    ledger: DatabaseAddress | None
     host: str
     base_url: str
     mode: Mode
@@ -251,6 +264,11 @@ class Environment:
     def public(self) -> Path:
         """Root of the public files (PROTOCOL §8)."""
         return self.data / "public"
+
+    @property
+    def keeps_ledger_here(self) -> bool:
+        """Whether the ledger is a file in ``data``, and no server's."""
+        return self.ledger is None
 
 
 def _get(environ: Mapping[str, str], name: str, default: str = "") -> str:
@@ -322,8 +340,10 @@ def parse_smtp_url(text: str) -> SmtpAddress:
     )
 
 
-def parse_database_url(text: str) -> DatabaseAddress:
-    """Return the parts of UNDERSIGNED_DATABASE_URL. Raises SettingNotValid.
+def parse_database_url(
+    text: str, *, setting: str = "UNDERSIGNED_DATABASE_URL"
+) -> DatabaseAddress:
+    """Return the parts of a database's URL. Raises SettingNotValid.
 
     The error never repeats the text, which holds a password.
     """
@@ -332,7 +352,7 @@ def parse_database_url(text: str) -> DatabaseAddress:
         port = str(parts.port or "")
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        raise SettingNotValid(_DATABASE_FORM) from None
+        raise SettingNotValid(_DATABASE_FORM.format(setting)) from None
     parameters = dict(given)
     name = unquote(parts.path.removeprefix("/"))
     if (
@@ -342,10 +362,10 @@ def parse_database_url(text: str) -> DatabaseAddress:
         or "\0" in unquote(text)
         or parts.fragment
     ):
-        raise SettingNotValid(_DATABASE_FORM)
+        raise SettingNotValid(_DATABASE_FORM.format(setting))
     if unknown := parameters.keys() - _DATABASE_PARAMETERS:
         raise SettingNotValid(
-            f"UNDERSIGNED_DATABASE_URL: {min(unknown)} is not among the parameters "
+            f"{setting}: {min(unknown)} is not among the parameters "
             f"{', '.join(sorted(_DATABASE_PARAMETERS))}"
         )
     return DatabaseAddress(
@@ -414,12 +434,29 @@ def _require_extra(package: str, name: str) -> None:
         )
 
 
-def _read_database(text: str) -> DatabaseAddress | None:
+def _read_database(environ: Mapping[str, str], setting: str) -> DatabaseAddress | None:
+    text = _get(environ, setting)
     if not text:
         return None
-    address = parse_database_url(text)
-    _require_extra("psycopg", "UNDERSIGNED_DATABASE_URL")
+    address = parse_database_url(text, setting=setting)
+    _require_extra("psycopg", setting)
     return address
+
+
+def _read_ledger(
+    environ: Mapping[str, str], pages: DatabaseAddress | None
+) -> DatabaseAddress | None:
+    """Return where the ledger is; never where the pages are, nor as the same role."""
+    ledger = _read_database(environ, "UNDERSIGNED_LEDGER_URL")
+    if ledger is not None and pages is not None:
+        same_place = (ledger.host, ledger.port) == (pages.host, pages.port)
+        if same_place and (ledger.user == pages.user or ledger.name == pages.name):
+            raise SettingNotValid(
+                "UNDERSIGNED_LEDGER_URL must name another role and another database "
+                "than UNDERSIGNED_DATABASE_URL: whoever has one password must not be "
+                "able to put people and signatures side by side"
+            )
+    return ledger
 
 
 def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
@@ -449,9 +486,11 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     if smtp_url:
         parse_smtp_url(smtp_url)
     name = host.rsplit(":", 1)[0]
+    database = _read_database(environ, "UNDERSIGNED_DATABASE_URL")
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),
-        database=_read_database(_get(environ, "UNDERSIGNED_DATABASE_URL")),
+        database=database,
+        ledger=_read_ledger(environ, database),
         host=host,
         base_url=base_url.rstrip("/"),
         mode=cast("Mode", mode),

@@ -49,6 +49,10 @@ class Server(uvicorn.Server):
             close_late(self.server_state.connections, now=now)
         return await super().on_tick(counter)
 
+    def end(self) -> None:
+        """Stop serving as at a signal. From any thread."""
+        self.should_exit = True
+
     @contextlib.contextmanager
     @override
     def capture_signals(self) -> Iterator[None]:

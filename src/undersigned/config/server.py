@@ -21,6 +21,7 @@ from undersigned.config.listening import (
     keep_memory_in,
     raise_file_limit,
 )
+from undersigned.kernel.errors import StorageFailed
 from undersigned.web.hot.protocol import make_protocol
 
 log = logging.getLogger("undersigned.server")
@@ -29,7 +30,8 @@ log = logging.getLogger("undersigned.server")
 def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     """Serve until a signal. ``announce`` gets host and port once they are bound.
 
-    Raises AddressTaken.
+    Raises AddressTaken, and StorageFailed where the ledger is a server's and a store
+    has stopped: then it ends by itself.
     """
     environment = engine.environment
     keep_memory_in()
@@ -66,7 +68,14 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
             # and again while signatures come.
             gc.collect()
             gc.freeze()
-            Server(config).run(sockets=[listener])
+            server = Server(config)
+            if environment.ledger is not None:
+                # Whoever stands by, or our own start anew, reads what is durable: that
+                # is sooner done than by a person.
+                engine.on_failed = server.end
+                if engine.failures:
+                    server.end()
+            server.run(sockets=[listener])
         finally:
             engine.renderer.stop()
             if engine.carrier is not None:
@@ -75,3 +84,6 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
             front.stop()
     if engine.failures:
         print(f"stopped after a failure: {engine.failures[0]}", file=sys.stderr)
+        if environment.ledger is not None:
+            # The exit code by which a service manager starts it again.
+            raise StorageFailed(str(engine.failures[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -30,9 +30,12 @@ class RestoreUnfinished(Conflict):
 
 
 @contextmanager
-def hold_writer_lock(data: Path) -> Iterator[None]:
+def hold_writer_lock(
+    data: Path, *, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold the lock that makes this process the one writer.
 
+    ``on_wait`` given: where another process has it, call it once and wait.
     Raises WriterBusy, RestoreUnfinished.
     """
     make_private_folder(data)
@@ -41,7 +44,10 @@ def hold_writer_lock(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise WriterBusy(data=str(data)) from None
+            if on_wait is None:
+                raise WriterBusy(data=str(data)) from None
+            on_wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
         if (data / RESTORING).exists():
             raise RestoreUnfinished(data=str(data))
         yield

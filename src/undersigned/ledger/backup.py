@@ -24,11 +24,12 @@ from undersigned_verify.note import parse_note
 
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
+from undersigned.ledger.embedded import SCHEMA, EmbeddedStore
 from undersigned.ledger.open_log import OpenLog, decode_settings
 from undersigned.ledger.recovery import load_spine
 from undersigned.ledger.spine import SPINE_PATH
-from undersigned.ledger.store import BUNDLE_LEVEL, SCHEMA
-from undersigned.ledger.tree import TileTree
+from undersigned.ledger.store import BUNDLE_LEVEL, Store
+from undersigned.ledger.tree import TileTree, list_full_tiles
 
 _PUBLISHED = "EXISTS (SELECT 1 FROM live.nonce n WHERE n.log=t.log AND n.nonce=t.nonce)"
 
@@ -162,9 +163,9 @@ def copy_public(
     done: list[CopiedLog] = []
     with (
         _failing(f"couldn't copy the public files of {source}"),
-        closing(sqlite3.connect(copy)) as db,
+        closing(EmbeddedStore.open_copy(copy)) as db,
     ):
-        rows = db.execute("SELECT id, settings, size FROM log ORDER BY id").fetchall()
+        rows = db.query("SELECT id, settings, size FROM log ORDER BY id")
         all_leaves = sum(size for _id, _settings, size in rows)
         before = 0
         for log_id, text, size in rows:
@@ -184,7 +185,7 @@ def copy_public(
     return done
 
 
-def _copy_log(db: sqlite3.Connection, log: OpenLog, live: Path) -> Iterator[int]:
+def _copy_log(db: Store, log: OpenLog, live: Path) -> Iterator[int]:
     """Write one log's files; yield how many leaves are done."""
     _require_whole(log, db)
     yield from _copy_full_tiles(log, live)
@@ -195,7 +196,7 @@ def _copy_log(db: sqlite3.Connection, log: OpenLog, live: Path) -> Iterator[int]
     yield log.size
 
 
-def _copy_spine(db: sqlite3.Connection, spine: TileTree, live: Path) -> None:
+def _copy_spine(db: Store, spine: TileTree, live: Path) -> None:
     _require_whole(spine, db)
     for _leaves in _copy_full_tiles(spine, live):
         pass
@@ -207,16 +208,13 @@ def _copy_spine(db: sqlite3.Connection, spine: TileTree, live: Path) -> None:
         (spine.folder / "checkpoint").write_bytes(newest)
 
 
-def _require_whole(log: TileTree, db: sqlite3.Connection) -> None:
+def _require_whole(log: TileTree, db: Store) -> None:
     """The newest checkpoint is of the tree that the rows describe."""
-    row = db.execute(
+    rows = db.query(
         "SELECT note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
         (log.tree_id,),
-    ).fetchone()
-    if row is None:
-        newest = None
-    else:
-        newest = Checkpoint.parse(parse_note(row[0]).text)
+    )
+    newest = Checkpoint.parse(parse_note(rows[0][0]).text) if rows else None
     found = (newest.size, newest.root) if newest else (0, log.root)
     if found != (log.size, log.root):
         raise StorageFailed(
@@ -240,16 +238,6 @@ def _copy_full_tiles(log: TileTree, live: Path) -> Iterator[int]:
             yield (n + 1) * tile.WIDTH
 
 
-def list_full_tiles(size: int) -> Iterator[tuple[int, int]]:
-    """Yield (level, n) of every full tile and bundle of a tree."""
-    for n, width in tile.bundles_of(size):
-        if width == tile.WIDTH:
-            yield BUNDLE_LEVEL, n
-    for level, n, width in tile.tiles_of(size):
-        if width == tile.WIDTH:
-            yield level, n
-
-
 def _copy_fixed(log: TileTree, live: Path) -> None:
     (log.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     for name in ("log.vkey", "statement"):
@@ -258,9 +246,9 @@ def _copy_fixed(log: TileTree, live: Path) -> None:
             shutil.copyfile(live / name, log.folder / name)
 
 
-def _write_checkpoints(log: TileTree, db: sqlite3.Connection) -> None:
+def _write_checkpoints(log: TileTree, db: Store) -> None:
     """Write the kept checkpoints at once; ``write_all`` would sync each by itself."""
-    for size, note in db.execute(
+    for size, note in db.query(
         "SELECT size, note FROM checkpoint WHERE log=?", (log.tree_id,)
     ):
         (log.folder / "checkpoints" / str(size)).write_bytes(note)

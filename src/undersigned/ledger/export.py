@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from undersigned_verify import tile
 from undersigned.kernel.durable import sync_names, write_atomic, write_durable
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.open_log import OpenLog
-from undersigned.ledger.store import BUNDLE_LEVEL
-from undersigned.ledger.tree import TileKey, TileTree
+from undersigned.ledger.store import BUNDLE_LEVEL, Store
+from undersigned.ledger.tree import TileKey, TileTree, list_full_tiles
 
 GROWTH_HEADER = "size,net,at\n"
 RECENT_CHECKPOINTS = 64
@@ -62,6 +61,21 @@ def write_tiles(log: TileTree) -> list[TileKey]:
         else:
             write_atomic(path, data)
     return full
+
+
+def require_full_tiles(log: TileTree) -> None:
+    """See that every full tile which the database has forgotten is a file here.
+
+    On another machine than the last sequencer's they may be missing, and the next
+    checkpoint would name tiles that nobody can read. Raises StorageFailed.
+    """
+    for level, n in list_full_tiles(log.size):
+        name = _tile_name(log, level, n)
+        if (level, n) not in log.unwritten and not (log.folder / name).is_file():
+            raise StorageFailed(
+                f"{log.origin}: {log.folder / name} is missing here: copy the public "
+                "files of the machine that published it, or recover from a mirror"
+            )
 
 
 def _partial_names(size: int) -> set[str]:
@@ -145,12 +159,12 @@ def append_growth(log: OpenLog, *, size: int, net: int, at: int) -> None:
         raise StorageFailed(f"couldn't write {path}: {error}") from error
 
 
-def write_all(log: OpenLog, connection: sqlite3.Connection) -> None:
+def write_all(log: OpenLog, store: Store) -> None:
     """Make every file agree with the database again, as after a crash."""
     write_tiles(log)
-    newest = write_kept(log, connection)
+    newest = write_kept(log, store)
     lines = [GROWTH_HEADER]
-    for size, at, net in connection.execute(
+    for size, at, net in store.query(
         "SELECT size, at, net FROM checkpoint WHERE log=? ORDER BY size",
         (log.tree_id,),
     ):
@@ -161,7 +175,7 @@ def write_all(log: OpenLog, connection: sqlite3.Connection) -> None:
         drop_all_stale_partials(log)
 
 
-def write_kept(tree: TileTree, connection: sqlite3.Connection) -> bytes | None:
+def write_kept(tree: TileTree, store: Store) -> bytes | None:
     """Make the kept checkpoints' files agree with the database; return the newest.
 
     A crash can only have cut off the last ones, so that older ones are looked at
@@ -169,12 +183,12 @@ def write_kept(tree: TileTree, connection: sqlite3.Connection) -> bytes | None:
     """
     kept = tree.folder / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
-    (count,) = connection.execute(
+    [(count,)] = store.query(
         "SELECT count(*) FROM checkpoint WHERE log=?", (tree.tree_id,)
-    ).fetchone()
+    )
     files = sum(1 for entry in os.scandir(kept) if entry.name.isdigit())
     newest = None
-    for size, note in connection.execute(
+    for size, note in store.query(
         "SELECT size, note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT ?",
         (tree.tree_id, RECENT_CHECKPOINTS if files == count else count),
     ):

@@ -61,6 +61,10 @@ class HighWater:
         """Return size and root (hex) of a log's mark, or None."""
         return self._marks.get(origin)
 
+    def list_marks(self) -> dict[str, tuple[int, str]]:
+        """Return every log's mark: size and root (hex) by origin."""
+        return dict(self._marks)
+
     def origins(self) -> set[str]:
         """Return the origins that were ever published."""
         return {origin for origin, (size, _root) in self._marks.items() if size}

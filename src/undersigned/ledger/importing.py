@@ -8,7 +8,6 @@ signers show is in no mirror: only what waited beside a pooled signature goes on
 
 from __future__ import annotations
 
-import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,8 +37,8 @@ from undersigned.ledger.mirrors import (
 )
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog, encode_settings
 from undersigned.ledger.recovery import LogPlan
-from undersigned.ledger.spine import SPINE_ID, SPINE_PATH
-from undersigned.ledger.store import BUNDLE_LEVEL
+from undersigned.ledger.spine import SPINE_PATH
+from undersigned.ledger.store import BUNDLE_LEVEL, SPINE_ID, Store
 from undersigned.ledger.tree import TileTree
 
 # Leaves gathered before a commit, at the least; a checkpoint is never split.
@@ -68,18 +67,18 @@ class Imported:
     shown: int = 0
 
 
-def reserve_origins(*, connection: sqlite3.Connection, origins: list[str]) -> None:
+def reserve_origins(*, store: Store, origins: list[str]) -> None:
     """See to it that no log of these names begins here again. Idempotent."""
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(
-        "INSERT OR IGNORE INTO reserved VALUES (?)", [(one,) for one in origins]
-    )
-    connection.execute("COMMIT")
+    with store.transaction():
+        store.change_each(
+            "INSERT INTO reserved VALUES (?) ON CONFLICT DO NOTHING",
+            [(one,) for one in origins],
+        )
 
 
 def import_log(
     *,
-    connection: sqlite3.Connection,
+    store: Store,
     plan: LogPlan,
     public: Path,
     describe: Describe,
@@ -101,7 +100,7 @@ def import_log(
         log = OpenLog(log_id=_NEW, settings=settings, public=public, key=None)
     if not isinstance(log, OpenLog):
         raise StorageFailed(f"{plan.origin} is no campaign's log")
-    taker = _LogTaker(connection, log, mirror, walked, accepting=accepting, at=at)
+    taker = _LogTaker(store, log, mirror, walked, accepting=accepting, at=at)
     taker.take(on_leaves)
     taker.write_files()
     return taker.done
@@ -109,7 +108,7 @@ def import_log(
 
 def import_spine(
     *,
-    connection: sqlite3.Connection,
+    store: Store,
     plan: LogPlan,
     public: Path,
     at: datetime,
@@ -127,7 +126,7 @@ def import_spine(
         tree = TileTree(
             tree_id=SPINE_ID, origin=plan.origin, public=public, path=SPINE_PATH
         )
-    taker = _SpineTaker(connection, tree, mirror, walked, at=at)
+    taker = _SpineTaker(store, tree, mirror, walked, at=at)
     taker.take(on_leaves)
     taker.write_files()
     return Imported(leaves=tree.size - plan.old_size)
@@ -159,27 +158,27 @@ class _Taker(ABC):
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        store: Store,
         tree: TileTree,
         mirror: Mirror,
         walked: Walk,
         *,
         at: datetime,
     ) -> None:
-        self._db = connection
+        self._store = store
         self._tree = tree
         self._mirror = mirror
         self._walked = walked
         self._committed = tree.size
         self._kept: list[_Kept] = []
-        row = connection.execute(
+        rows = store.query(
             "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
             (tree.tree_id,),
-        ).fetchone()
+        )
         # When the checkpoint was made, as far as anybody says; never later than now:
         # the log's clock goes on from there, and with it what signers are promised.
         self._now = int(at.timestamp())
-        self._tick: int | None = int(row[0]) if row is not None else None
+        self._tick: int | None = int(rows[0][0]) if rows else None
 
     def take(self, on_leaves: OnLeaves | None) -> None:
         """Fill gaps, append and commit until the mirror's size."""
@@ -257,19 +256,16 @@ class _Taker(ABC):
 
     def _commit(self) -> None:
         """Make what was appended durable: files first, since the database forgets."""
-        tree, db = self._tree, self._db
+        tree, store = self._tree, self._store
         full = [key for key in tree.unwritten if tree.is_full(*key)]
         for level, n in sorted(full):
             name = tile.tile_path("entries" if level == BUNDLE_LEVEL else level, n)
             self._put(tree.folder / name, tree.unwritten[level, n])
         tree.note_written(full)
-        try:
-            db.execute("BEGIN IMMEDIATE")
+        with store.transaction():
             self._write_size(b"".join(tree.frontier.hashes))
-            if db.execute("SELECT changes()").fetchone()[0] != 1:
-                raise StorageFailed(f"{tree.origin}: another writer has moved this log")
-            tree.store(db, set(tree.unwritten))
-            db.executemany(
+            tree.write_rows(store, set(tree.unwritten))
+            store.change_each(
                 "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)",
                 [
                     (tree.tree_id, kept.size, kept.note, kept.at, kept.net)
@@ -277,11 +273,6 @@ class _Taker(ABC):
                 ],
             )
             self._write_rows()
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StorageFailed(
-                f"{tree.origin}: couldn't commit an import: {error}"
-            ) from error
         self._kept = []
         self._committed = tree.size
 
@@ -303,7 +294,7 @@ class _Taker(ABC):
 
     @abstractmethod
     def _write_size(self, frontier: bytes) -> None:
-        """Move the tree's own row from the size committed before; one row changes."""
+        """Move the tree's own row from the size committed before."""
 
     @abstractmethod
     def _write_rows(self) -> None:
@@ -334,7 +325,7 @@ class _LogTaker(_Taker):
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        store: Store,
         log: OpenLog,
         mirror: Mirror,
         walked: Walk,
@@ -342,7 +333,7 @@ class _LogTaker(_Taker):
         accepting: bool,
         at: datetime,
     ) -> None:
-        super().__init__(connection, log, mirror, walked, at=at)
+        super().__init__(store, log, mirror, walked, at=at)
         self._log = log
         self._accepting = accepting
         self._rows = _Rows()
@@ -366,11 +357,7 @@ class _LogTaker(_Taker):
         """As for every tree; and what has closed takes no signatures."""
         super().take(on_leaves)
         if self._log.is_closed:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
-                "UPDATE log SET accepting=0 WHERE id=?", (self._log.log_id,)
-            )
-            self._db.execute("COMMIT")
+            self._store.stop_accepting(self._log.log_id)
 
     @override
     def _take_leaf(self, index: int, leaf: bytes) -> None:
@@ -413,29 +400,29 @@ class _LogTaker(_Taker):
 
     @override
     def _write_size(self, frontier: bytes) -> None:
-        log, db = self._log, self._db
+        log, store = self._log, self._store
         if log.log_id == _NEW:
-            db.execute(
-                "INSERT INTO log (origin, settings, accepting) VALUES (?, ?, ?)",
-                (log.origin, encode_settings(log.settings), self._accepting),
+            log.log_id = log.tree_id = store.add_log(
+                origin=log.origin,
+                settings=encode_settings(log.settings),
+                accepting=self._accepting,
             )
-            (log.log_id,) = db.execute(
-                "SELECT id FROM log WHERE origin=?", (log.origin,)
-            ).fetchone()
-            log.tree_id = log.log_id
-        db.execute(
-            "UPDATE log SET size=?, frontier=? WHERE id=? AND size=?",
-            (log.size, frontier, log.log_id, self._committed),
+            store.take(log.log_id, log.origin)
+        store.move_log(
+            log.log_id,
+            old_size=self._committed,
+            new_size=log.size,
+            frontier=frontier,
         )
 
     @override
     def _write_rows(self) -> None:
-        log, db, rows = self._log, self._db, self._rows
-        db.executemany(
+        log, store, rows = self._log, self._store, self._rows
+        store.change_each(
             "INSERT INTO published_control VALUES (?, ?, ?)",
             [(log.log_id, *row) for row in rows.controls],
         )
-        db.executemany(
+        store.change_each(
             "INSERT INTO nonce VALUES (?, ?, ?)",
             sorted((log.log_id, row[0], row[1]) for row in rows.signatures),
         )
@@ -443,8 +430,9 @@ class _LogTaker(_Taker):
         for block, at in enumerate(range(0, len(fresh), CELL_BLOCK)):
             piece = fresh[at : at + CELL_BLOCK]
             if piece != self._stored_cells[at : at + CELL_BLOCK]:
-                db.execute(
-                    "INSERT OR REPLACE INTO cells VALUES (?, ?, ?)",
+                store.change(
+                    "INSERT INTO cells VALUES (?, ?, ?) "
+                    "ON CONFLICT (log, block) DO UPDATE SET data=excluded.data",
                     (log.log_id, block, piece),
                 )
         self._stored_cells = fresh
@@ -457,40 +445,43 @@ class _LogTaker(_Taker):
         A record that waited beside a pooled signature is handed to the pages database
         as after a publication, unless its signer has withdrawn.
         """
-        log, db, rows = self._log, self._db, self._rows
+        log, store, rows = self._log, self._store, self._rows
         by_nonce = {row[0]: row for row in rows.signatures}
         for chunk in split_by_size(sorted(by_nonce), _CHUNKS):
             marks = ", ".join("?" * len(chunk))
-            found = db.execute(
+            found = store.query(
                 f"SELECT nonce, shown FROM inbox WHERE log=? AND nonce IN ({marks})",  # noqa: S608 - question marks only
                 (log.log_id, *chunk),
-            ).fetchall()
+            )
             for nonce, shown in found:
                 _nonce, index, stance, _key = by_nonce[nonce]
                 if shown is not None:
-                    db.execute(
-                        "INSERT OR IGNORE INTO shown VALUES (?, ?, ?, ?, ?)",
+                    store.change(
+                        "INSERT INTO shown VALUES (?, ?, ?, ?, ?) "
+                        "ON CONFLICT DO NOTHING",
                         (log.log_id, nonce, index, stance, shown),
                     )
-                db.execute(
+                store.change(
                     "DELETE FROM inbox WHERE log=? AND nonce=?", (log.log_id, nonce)
                 )
                 self._pooled += 1
                 self._shown += shown is not None
         keys = {row[3] for row in rows.signatures}
-        db.executemany(
+        store.change_each(
             "DELETE FROM waiting WHERE log=? AND key_index=?",
             [(log.log_id, key) for key in keys],
         )
-        db.executemany(
+        store.change_each(
             "DELETE FROM control WHERE log=? AND leaf_hash=?",
             [(log.log_id, leaf_hash) for leaf_hash in rows.taken],
         )
         for nonce in rows.withdrawn:
             key = (log.log_id, nonce)
-            db.execute("DELETE FROM withdrawal WHERE log=? AND nonce=?", key)
-            db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
-            db.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?)", key)
+            store.change("DELETE FROM withdrawal WHERE log=? AND nonce=?", key)
+            store.change("DELETE FROM shown WHERE log=? AND nonce=?", key)
+            store.change(
+                "INSERT INTO erasure VALUES (?, ?) ON CONFLICT DO NOTHING", key
+            )
 
     @override
     def _export(self) -> None:
@@ -498,7 +489,7 @@ class _LogTaker(_Taker):
         statement = log.folder / "statement"
         if header is not None and not statement.exists():
             self._put(statement, read_statement(self._mirror, header.statement_sha256))
-        export.write_all(log, self._db)
+        export.write_all(log, self._store)
 
 
 # --- the spine
@@ -509,19 +500,17 @@ class _SpineTaker(_Taker):
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        store: Store,
         tree: TileTree,
         mirror: Mirror,
         walked: Walk,
         *,
         at: datetime,
     ) -> None:
-        super().__init__(connection, tree, mirror, walked, at=at)
-        row = connection.execute("SELECT client FROM spine").fetchone()
-        self._client: str | None = row[0] if row is not None else None
-        self._ids: dict[str, int] = dict(
-            connection.execute("SELECT origin, id FROM log").fetchall()
-        )
+        super().__init__(store, tree, mirror, walked, at=at)
+        rows = store.query("SELECT client FROM spine")
+        self._client: str | None = rows[0][0] if rows else None
+        self._ids: dict[str, int] = dict(store.query("SELECT origin, id FROM log"))
         self._checkpoints: list[tuple[int, int, int]] = []
         self._issued: list[tuple[int, int, int]] = []
         self._retired: list[tuple[int]] = []
@@ -545,34 +534,36 @@ class _SpineTaker(_Taker):
 
     @override
     def _write_size(self, frontier: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO spine VALUES (0, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-            "SET size=excluded.size, frontier=excluded.frontier, "
-            "client=excluded.client WHERE size=?",
-            (self._tree.size, frontier, self._client, self._committed),
+        self._store.move_spine(
+            old_size=self._committed,
+            new_size=self._tree.size,
+            frontier=frontier,
+            client=self._client,
         )
 
     @override
     def _write_rows(self) -> None:
-        db = self._db
-        db.executemany(
+        store = self._store
+        store.change_each(
             "INSERT INTO spine_checkpoint VALUES (?, ?, ?)", self._checkpoints
         )
         # What of a total was issued before the present record began is set when that
         # record is reopened; the one of before is lost.
-        db.executemany(
+        store.change_each(
             "INSERT INTO spine_issued (log, key_index, total) VALUES (?, ?, ?) "
             "ON CONFLICT (log, key_index) DO UPDATE SET total=excluded.total",
             self._issued,
         )
-        db.executemany("INSERT OR IGNORE INTO spine_retired VALUES (?)", self._retired)
+        store.change_each(
+            "INSERT INTO spine_retired VALUES (?) ON CONFLICT DO NOTHING", self._retired
+        )
         self._checkpoints, self._issued, self._retired = [], [], []
 
     @override
     def _export(self) -> None:
         tree = self._tree
         export.write_tiles(tree)
-        newest = export.write_kept(tree, self._db)
+        newest = export.write_kept(tree, self._store)
         if newest is not None:
             write_atomic(tree.folder / "checkpoint", newest)
         export.drop_all_stale_partials(tree)

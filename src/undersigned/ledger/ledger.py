@@ -7,8 +7,6 @@ queries take it as their first argument.
 from __future__ import annotations
 
 import logging
-import sqlite3
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -19,17 +17,18 @@ from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.durable import fsync_directory, make_private_folder
-from undersigned.kernel.errors import NotFound, StorageFailed
+from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.errors import NotFound
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
-from undersigned.ledger import notes
+from undersigned.ledger import export, notes
 from undersigned.ledger.data import LogSettings, Published, ShownRecord
+from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.highwater import HighWater, RolledBack
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, decode_settings
 from undersigned.ledger.publish import Sequencer
 from undersigned.ledger.spine import SPINE_PATH, Spine
-from undersigned.ledger.store import open_reader, open_writer
+from undersigned.ledger.store import Store
 from undersigned.ledger.writer import Writer
 
 _logger = logging.getLogger("undersigned.ledger")
@@ -60,6 +59,7 @@ class Ledger:
         folder: Path,
         public: Path,
         keystore: Keystore | None,
+        store: Store | None = None,
         on_shown: Callable[[list[ShownRecord]], None] = _ignore,
         on_erased: Callable[[list[bytes]], object] = _ignore,
         on_published: Callable[[Published], None] = _ignore,
@@ -67,8 +67,10 @@ class Ledger:
         at_step: Callable[[str], None] = _ignore,
         gather_seconds: float | None = None,
     ) -> None:
-        """Open or create the ledger in ``folder``; ``host`` names the spine.
+        """Open or create the ledger; ``host`` names the spine.
 
+        ``folder``: of the high-water file. ``store`` None: the ledger is a file there.
+        Else it is this one's from now on, whose lease is taken.
         ``keystore`` None: the secrets are locked; reads work, publishing does not.
         Raises StorageFailed and RolledBack: then the instance must not start.
         """
@@ -76,20 +78,17 @@ class Ledger:
         public.mkdir(parents=True, exist_ok=True)
         self.public = public
         self.keystore = keystore
-        self.path = folder / "ledger.sqlite3"
         self.logs: dict[str, OpenLog] = {}
-        self.high_water = HighWater(folder / "highwater.json")
+        self.store = store or EmbeddedStore(folder / "ledger.sqlite3")
         try:
-            connection = open_writer(self.path)
-        except sqlite3.Error as error:
-            raise StorageFailed(f"couldn't open {self.path}: {error}") from error
-        # The names of the file and of its journal. SQLite does it too, but hears of no
-        # error; without the journal's name nothing that is committed would be there.
-        fsync_directory(folder)
+            self.high_water = HighWater(folder / "highwater.json")
+        except BaseException:
+            self.store.close()
+            raise
         options = {} if gather_seconds is None else {"gather_seconds": gather_seconds}
-        self.writer = Writer(connection, on_failure=on_failure, **options)
+        self.writer = Writer(self.store, on_failure=on_failure, **options)
         self.sequencer = Sequencer(
-            connection,
+            self.store,
             self.high_water,
             on_shown=on_shown,
             on_erased=on_erased,
@@ -99,14 +98,16 @@ class Ledger:
         self.spine = Spine(
             host=host,
             public=public,
-            connection=connection,
+            store=self.store,
             high_water=self.high_water,
             at_step=at_step,
         )
-        self._reader = open_reader(self.path)
-        self._reader_lock = threading.Lock()
         self._last_tick: dict[str, datetime] = {}
-        self._load_all(connection)
+        try:
+            self._load_all()
+        except BaseException:
+            self.store.close()
+            raise
 
     def start(self) -> None:
         """Finish what a crash interrupted, then take work."""
@@ -114,20 +115,21 @@ class Ledger:
         for log in list(self.logs.values()):
             self.writer.run(partial(self.sequencer.finish_interrupted, log))
         self.writer.run(self.spine.finish_interrupted)
+        self.writer.run(self.store.settle)
+        self.writer.run(self.store.note_checked)
 
     def stop(self) -> None:
-        """Commit what is queued and close the files."""
+        """Commit what is queued and close the store."""
         self.writer.stop()
-        with self._reader_lock:
-            self._reader.close()
-        self.writer.connection.close()
+        self.store.close()
 
-    def _load_all(self, connection: sqlite3.Connection) -> None:
-        for log_id, text in connection.execute("SELECT id, settings FROM log"):
+    def _load_all(self) -> None:
+        for log_id, text in self.store.query("SELECT id, settings FROM log"):
             settings = decode_settings(text)
             log = self.make_open_log(log_id, settings)
-            log.load(connection)
-            roots = dict(self._roots(connection, log_id))
+            self.store.take(log_id, log.origin)
+            log.load(self.store)
+            roots = dict(self._roots(log_id))
             self.high_water.check(log.origin, log.size, roots)
             self.add_log(log)
         missing = self.high_water.origins() - {*self.logs, self.spine.origin}
@@ -137,6 +139,9 @@ class Ledger:
                 + ", ".join(sorted(missing))
             )
         self._load_spine()
+        if self.store.is_shared:
+            for tree in (*self.logs.values(), self.spine.tree):
+                export.require_full_tiles(tree)
 
     def _load_spine(self) -> None:
         spine = self.spine
@@ -155,11 +160,10 @@ class Ledger:
             # As with a log's key: nothing new is entered, and doctor says so.
             _logger.error("the spine's key does not open: %s", type(error).__name__)
 
-    @staticmethod
-    def _roots(connection: sqlite3.Connection, log_id: int) -> list[tuple[int, bytes]]:
+    def _roots(self, log_id: int) -> list[tuple[int, bytes]]:
         return [
             (size, Checkpoint.parse(parse_note(note).text).root)
-            for size, note in connection.execute(
+            for size, note in self.store.query(
                 "SELECT size, note FROM checkpoint WHERE log=?", (log_id,)
             )
         ]
@@ -196,9 +200,8 @@ class Ledger:
     def read(
         self, query: str, parameters: tuple[object, ...] = ()
     ) -> list[tuple[Any, ...]]:
-        """Run a reading query on the connection that cannot write."""
-        with self._reader_lock:
-            return self._reader.execute(query, parameters).fetchall()
+        """Return rows as committed by now, from any thread. Raises StorageFailed."""
+        return self.store.read(query, parameters)
 
     def list_due(self, at: datetime) -> list[tuple[OpenLog, datetime]]:
         """Return the logs whose publication clock has ticked since last asked.

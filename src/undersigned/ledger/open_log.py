@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from undersigned_verify.count import LogState
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.data import LogSettings
 from undersigned.ledger.notes import LogKey
+from undersigned.ledger.store import Store
 from undersigned.ledger.tree import TileTree
 
 CELL_BLOCK = 4096
@@ -53,7 +53,6 @@ class OpenLog(TileTree):
         self.log_id = log_id
         self.settings = settings
         self.key = key
-        self.durable_size = 0
         self.accepting = True
         self.state = LogState(self.read_leaf)
         # When the newest checkpoint was made: a tick of the clock, 0 before the first.
@@ -67,29 +66,28 @@ class OpenLog(TileTree):
         """Whether the close leaf is in the log."""
         return self.state.closed
 
-    def load(self, connection: sqlite3.Connection) -> None:
+    def load(self, store: Store) -> None:
         """Rebuild from the database. Raises StorageFailed if it contradicts itself."""
-        size, frontier, accepting, self.durable_size = connection.execute(
-            "SELECT size, frontier, accepting, durable_size FROM log WHERE id=?",
-            (self.log_id,),
-        ).fetchone()
+        [(size, frontier, accepting)] = store.query(
+            "SELECT size, frontier, accepting FROM log WHERE id=?", (self.log_id,)
+        )
         self.accepting = bool(accepting)
-        newest = connection.execute(
+        newest = store.query(
             "SELECT at FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
             (self.log_id,),
-        ).fetchone()
-        self.published_at = newest[0] if newest is not None else 0
-        self.restore(connection, size=size, frontier=frontier)
+        )
+        self.published_at = newest[0][0] if newest else 0
+        self.restore(store, size=size, frontier=frontier)
         controls = (
             (index, entry.parse(leaf))
-            for index, leaf in connection.execute(
+            for index, leaf in store.query(
                 "SELECT idx, leaf FROM published_control WHERE log=? ORDER BY idx",
                 (self.log_id,),
             )
         )
         cells = b"".join(
             data
-            for (data,) in connection.execute(
+            for (data,) in store.query(
                 "SELECT data FROM cells WHERE log=? ORDER BY block", (self.log_id,)
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,13 @@ from undersigned_verify import entry, merkle, token
 from undersigned_verify.errors import Fault
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.errors import Conflict, Refused, StorageFailed, Unavailable
+from undersigned.kernel.errors import Conflict, Refused, Unavailable
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings, PooledSignature, Published
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, encode_settings
+from undersigned.ledger.store import Store
 from undersigned.ledger.writer import LogNotAccepting
 
 # Standard mode: the end of the next interval plus ten minutes; else a day (§4.4).
@@ -88,22 +88,16 @@ def create_log(
             # campaign was not open.
             export.write_fixed(known, statement=statement)
             return Published(known.origin, known.size, known.root, 0)
-        db = ledger.writer.connection
-        if db.execute(
-            "SELECT 1 FROM reserved WHERE origin=?", (settings.origin,)
-        ).fetchone():
+        store = ledger.store
+        if store.query("SELECT 1 FROM reserved WHERE origin=?", (settings.origin,)):
             raise OriginReserved(origin=settings.origin)
         LogKey.create(keystore, origin=settings.origin, path=settings.path)
         ledger.high_water.begin(settings.origin)
-        db.execute("BEGIN IMMEDIATE")
-        db.execute(
-            "INSERT OR IGNORE INTO log (origin, settings) VALUES (?, ?)",
-            (settings.origin, encode_settings(settings)),
-        )
-        db.execute("COMMIT")
-        log_id = db.execute(
-            "SELECT id FROM log WHERE origin=?", (settings.origin,)
-        ).fetchone()[0]
+        with store.transaction():
+            log_id = store.add_log(
+                origin=settings.origin, settings=encode_settings(settings)
+            )
+        store.take(log_id, settings.origin)
         log = ledger.make_open_log(log_id, settings)
         export.write_fixed(log, statement=statement)
         published = ledger.sequencer.publish_first(
@@ -187,13 +181,11 @@ def submit_controls(*, ledger: Ledger, origin: str, leaves: list[bytes]) -> None
             if isinstance(parsed, (entry.Header, entry.Signature, entry.Close)):
                 # These have ways of their own into a log, with rules of their own.
                 raise LeafRefused(fault="not-a-control-leaf")
-        db = ledger.writer.connection
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany(
-            "INSERT OR IGNORE INTO control VALUES (?, ?, ?)",
-            [(log.log_id, merkle.leaf_hash(leaf), leaf) for leaf in leaves],
-        )
-        db.execute("COMMIT")
+        with ledger.store.transaction():
+            ledger.store.change_each(
+                "INSERT INTO control VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(log.log_id, merkle.leaf_hash(leaf), leaf) for leaf in leaves],
+            )
 
     ledger.writer.run(pool)
 
@@ -223,38 +215,34 @@ def start_withdrawal(
                 log.state.check(entry.Withdrawal(target=index, w=w))
             except Fault as fault:
                 raise WithdrawalNotAllowed(fault=fault.code) from fault
-        db = ledger.writer.connection
-        known = db.execute(
+        store = ledger.store
+        if store.query(
             "SELECT 1 FROM withdrawal WHERE log=? AND nonce=?", (log.log_id, nonce)
-        ).fetchone()
-        if known is not None:
+        ):
             # The same again: it is durable, and nothing is written twice.
             return
-        db.execute("BEGIN IMMEDIATE")
-        db.execute(
-            "INSERT OR IGNORE INTO withdrawal VALUES (?, ?, ?)",
-            (log.log_id, nonce, w),
-        )
-        _erase_shown(ledger, log, nonce)
-        db.execute("COMMIT")
+        with store.transaction():
+            store.change(
+                "INSERT INTO withdrawal VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (log.log_id, nonce, w),
+            )
+            _erase_shown(store, log, nonce)
 
     return ledger.writer.start_task(pool)
 
 
 def _require_signer(ledger: Ledger, log: OpenLog, nonce: bytes, w: bytes) -> int | None:
     """Return the index of a signature that ``w`` opens; None while it is pooled."""
-    db, key = ledger.writer.connection, (log.log_id, nonce)
+    store, key = ledger.store, (log.log_id, nonce)
     index: int | None = None
-    row = db.execute("SELECT leaf FROM inbox WHERE log=? AND nonce=?", key).fetchone()
-    if row is not None:
-        leaf = row[0]
+    rows = store.query("SELECT leaf FROM inbox WHERE log=? AND nonce=?", key)
+    if rows:
+        leaf = rows[0][0]
     else:
-        found = db.execute(
-            "SELECT idx FROM nonce WHERE log=? AND nonce=?", key
-        ).fetchone()
-        if found is None:
+        found = store.query("SELECT idx FROM nonce WHERE log=? AND nonce=?", key)
+        if not found:
             raise WithdrawalNotAllowed()
-        index = int(found[0])
+        index = int(found[0][0])
         leaf = log.read_leaf(index)
     signature = entry.parse(leaf)
     if (
@@ -266,7 +254,7 @@ def _require_signer(ledger: Ledger, log: OpenLog, nonce: bytes, w: bytes) -> int
     return index
 
 
-def _erase_shown(ledger: Ledger, log: OpenLog, nonce: bytes) -> bool:
+def _erase_shown(store: Store, log: OpenLog, nonce: bytes) -> bool:
     """Show nothing beside a signature, wherever it waits; within a transaction.
 
     Returns whether anything waited to be shown.
@@ -274,13 +262,13 @@ def _erase_shown(ledger: Ledger, log: OpenLog, nonce: bytes) -> bool:
     What the pages database holds already, whoever asked erases there next; the row in
     ``erasure`` sees to it at the next tick or start, whatever became of them.
     """
-    db, key = ledger.writer.connection, (log.log_id, nonce)
-    pooled = db.execute(
+    key = (log.log_id, nonce)
+    pooled = store.change(
         "UPDATE inbox SET shown=NULL WHERE log=? AND nonce=? AND shown IS NOT NULL", key
     )
-    waiting = db.execute("DELETE FROM shown WHERE log=? AND nonce=?", key)
-    db.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?)", key)
-    return pooled.rowcount + waiting.rowcount > 0
+    waiting = store.change("DELETE FROM shown WHERE log=? AND nonce=?", key)
+    store.change("INSERT INTO erasure VALUES (?, ?) ON CONFLICT DO NOTHING", key)
+    return pooled + waiting > 0
 
 
 def start_erasure(
@@ -297,11 +285,9 @@ def start_erasure(
         log = ledger.get_log(origin)
         if w is not None:
             _require_signer(ledger, log, nonce, w)
-        db = ledger.writer.connection
-        db.execute("BEGIN IMMEDIATE")
-        waited = _erase_shown(ledger, log, nonce)
-        db.execute("COMMIT")
-        ledger.sequencer.truncate_journal()
+        with ledger.store.transaction():
+            waited = _erase_shown(ledger.store, log, nonce)
+        ledger.store.empty_journal()
         return waited
 
     return ledger.writer.start_task(erase)
@@ -334,17 +320,20 @@ def publish_due(
     ``on_tick`` is told each origin after its turn, also where nothing was published.
     """
     done: list[Published] = []
-    for log, ticked in ledger.list_due(at):
+    due = ledger.list_due(at)
+    for log, ticked in due:
         tick = _not_before_newest(log, ticked)
         if log.key is not None:
             done += ledger.writer.run(partial(ledger.sequencer.publish, log, at=tick))
             # Also where nothing could be published: the pool's order stands in there.
-            ledger.writer.run(ledger.sequencer.truncate_journal)
+            ledger.writer.run(ledger.store.empty_journal)
         else:
             ledger.writer.run(partial(ledger.sequencer.hand_on, log))
         on_tick(log.origin)
     if done or ledger.spine.is_behind:
         advance_spine(ledger=ledger, at=at)
+    if due:
+        ledger.writer.run(ledger.store.settle)
     return done
 
 
@@ -354,7 +343,7 @@ def advance_spine(*, ledger: Ledger, at: datetime) -> None:
 
     def advance() -> None:
         ledger.spine.advance(logs, at=at)
-        ledger.sequencer.truncate_journal()
+        ledger.store.empty_journal()
 
     ledger.writer.run(advance)
 
@@ -407,15 +396,12 @@ def begin_issuance_record(*, ledger: Ledger, origin: str, at: datetime) -> None:
     log = ledger.get_log(origin)
 
     def begin() -> None:
-        pooled = ledger.writer.connection.execute(
+        pooled = ledger.store.query(
             "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
             (log.log_id,),
         )
         counts = {int.from_bytes(key): count for key, count in pooled}
-        try:
-            ledger.spine.begin_record(log, counts)
-        except sqlite3.Error as error:
-            raise StorageFailed(f"{origin}: {error}") from error
+        ledger.spine.begin_record(log, counts)
 
     ledger.writer.run(begin)
     advance_spine(ledger=ledger, at=at)
@@ -441,7 +427,7 @@ def empty_journal(*, ledger: Ledger) -> None:
     For whoever has read the ledger's file from outside, which hinders the publication
     in doing so. Raises StoreStopped, StorageFailed.
     """
-    ledger.writer.run(ledger.sequencer.truncate_journal)
+    ledger.writer.run(ledger.store.empty_journal)
 
 
 def _get_signing_log(ledger: Ledger, origin: str) -> OpenLog:
@@ -472,10 +458,7 @@ def stop_accepting(*, ledger: Ledger, origin: str) -> None:
 
 
 def _stop_accepting(ledger: Ledger, log: OpenLog) -> None:
-    db = ledger.writer.connection
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("UPDATE log SET accepting=0 WHERE id=?", (log.log_id,))
-    db.execute("COMMIT")
+    ledger.store.stop_accepting(log.log_id)
     log.accepting = False
 
 

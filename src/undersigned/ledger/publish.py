@@ -16,7 +16,6 @@ Runs on the writer thread. Numbered as the crash drill kills it:
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from undersigned.ledger import export
 from undersigned.ledger.data import Published, ShownRecord
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
-from undersigned.ledger.store import give_back_pages
+from undersigned.ledger.store import Store
 from undersigned.ledger.tree import TileKey
 
 _logger = logging.getLogger("undersigned.ledger")
@@ -61,7 +60,7 @@ class _Batch:
 def _fatal(log: OpenLog) -> Iterator[None]:
     try:
         yield
-    except (StorageFailed, sqlite3.Error):
+    except StorageFailed:
         raise
     except Exception as error:
         raise StorageFailed(
@@ -88,11 +87,11 @@ def _share_out(keys: dict[int, int], *, k: int) -> dict[int, int]:
 
 
 class Sequencer:
-    """Publishes logs over one connection and one high-water file."""
+    """Publishes logs over one store and one high-water file."""
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        store: Store,
         high_water: HighWater,
         *,
         on_shown: Callable[[list[ShownRecord]], None],
@@ -101,7 +100,7 @@ class Sequencer:
         at_step: Step = lambda _name: None,
     ) -> None:
         """``at_step`` is told each step's name: drills stop the process there."""
-        self._db = connection
+        self._store = store
         self._high_water = high_water
         self._on_shown = on_shown
         self._on_erased = on_erased
@@ -163,7 +162,7 @@ class Sequencer:
         self._resolve_withdrawals(log)
         leaves = [
             leaf
-            for (leaf,) in self._db.execute(
+            for (leaf,) in self._store.query(
                 "SELECT leaf FROM control WHERE log=?", (log.log_id,)
             )
         ]
@@ -176,24 +175,26 @@ class Sequencer:
 
     def _resolve_withdrawals(self, log: OpenLog) -> None:
         """Turn withdrawals whose target is public by now into control leaves."""
-        found = self._db.execute(
+        found = self._store.query(
             "SELECT w.nonce, w.w, n.idx FROM withdrawal w JOIN nonce n "
             "ON n.log = w.log AND n.nonce = w.nonce WHERE w.log=?",
             (log.log_id,),
-        ).fetchall()
+        )
         if not found:
             return
-        self._begin()
-        for nonce, w, index in found:
-            leaf = entry.encode(entry.Withdrawal(target=index, w=w))
-            self._db.execute(
-                "INSERT OR IGNORE INTO control VALUES (?, ?, ?)",
-                (log.log_id, merkle.leaf_hash(leaf), leaf),
+        leaves = [
+            entry.encode(entry.Withdrawal(target=index, w=w))
+            for _nonce, w, index in found
+        ]
+        with self._store.transaction():
+            self._store.change_each(
+                "INSERT INTO control VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(log.log_id, merkle.leaf_hash(leaf), leaf) for leaf in leaves],
             )
-            self._db.execute(
-                "DELETE FROM withdrawal WHERE log=? AND nonce=?", (log.log_id, nonce)
+            self._store.change_each(
+                "DELETE FROM withdrawal WHERE log=? AND nonce=?",
+                [(log.log_id, nonce) for nonce, _w, _index in found],
             )
-        self._commit()
 
     def _apply_controls(
         self, log: OpenLog, leaves: Iterable[bytes], batch: _Batch
@@ -213,10 +214,10 @@ class Sequencer:
         self, log: OpenLog, *, at: datetime, ignore_crowd: bool
     ) -> dict[int, int]:
         """Return the keys that may be published now, with how many wait under each."""
-        counts = self._db.execute(
+        counts = self._store.query(
             "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
             (log.log_id,),
-        ).fetchall()
+        )
         settings = log.settings
         chosen: dict[int, int] = {}
         tick = int(at.timestamp())
@@ -236,18 +237,17 @@ class Sequencer:
         return chosen
 
     def _has_waited_long(self, log: OpenLog, key_index: int, tick: int) -> bool:
-        row = self._db.execute(
+        rows = self._store.query(
             "SELECT since FROM waiting WHERE log=? AND key_index=?",
             (log.log_id, key_index),
-        ).fetchone()
-        if row is None:
-            self._begin()
-            self._db.execute(
+        )
+        if rows:
+            return bool(tick - rows[0][0] >= WAITED_LONG_SECONDS)
+        with self._store.transaction():
+            self._store.change(
                 "INSERT INTO waiting VALUES (?, ?, ?)", (log.log_id, key_index, tick)
             )
-            self._commit()
-            return False
-        return bool(tick - row[0] >= WAITED_LONG_SECONDS)
+        return False
 
     def _take_signatures(
         self, log: OpenLog, keys: dict[int, int], batch: _Batch
@@ -255,7 +255,7 @@ class Sequencer:
         quota = _share_out(keys, k=log.settings.k)
         batch.more = quota != keys
         left = {key.to_bytes(2): count for key, count in quota.items()}
-        rows = self._db.execute(
+        rows = self._store.stream(
             "SELECT nonce, leaf, shown FROM inbox WHERE log=?", (log.log_id,)
         )
         for nonce, leaf, shown in rows:
@@ -279,9 +279,8 @@ class Sequencer:
         leaves = [leaf for leaf, _parsed in batch.controls]
         leaves += [leaf for _hash, _nonce, leaf, _shown in batch.signatures]
         if not leaves:
-            self._begin()
-            self._forget_refused(log, batch)
-            self._commit()
+            with self._store.transaction():
+                self._forget_refused(log, batch)
             return self._published(log, batch)
         self._at_step("append")
         touched = log.append(leaves)
@@ -292,20 +291,14 @@ class Sequencer:
         net = int(log.state.totals()["net"])
         tick = log.published_at = int(at.timestamp())
         self._at_step("before-commit")
-        try:
-            self._begin()
+        with self._store.transaction():
             self._write(log, batch, first=first, touched=touched)
-            self._db.execute(
+            self._store.change(
                 "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)",
                 (log.log_id, log.size, note, tick, net),
             )
-            self._commit()
-            self._at_step("after-commit")
-            self.truncate_journal()
-        except sqlite3.Error as error:
-            raise StorageFailed(
-                f"{log.origin}: couldn't commit a publication: {error}"
-            ) from error
+        self._at_step("after-commit")
+        self._store.empty_journal()
         self._high_water.raise_to(log.origin, log.size, log.root)
         self._at_step("after-mark")
         self._export(log, note=note, net=net, tick=tick)
@@ -333,9 +326,9 @@ class Sequencer:
         first: int,
         touched: set[TileKey],
     ) -> None:
-        db, log_id = self._db, log.log_id
+        store, log_id = self._store, log.log_id
         start = first + len(batch.controls)
-        db.executemany(
+        store.change_each(
             "INSERT INTO published_control VALUES (?, ?, ?)",
             [
                 (log_id, first + offset, leaf)
@@ -343,44 +336,36 @@ class Sequencer:
                 if not isinstance(parsed, entry.Withdrawal)
             ],
         )
-        numbered = sorted(
-            (nonce, start + offset)
-            for offset, (_hash, nonce, _leaf, _shown) in enumerate(batch.signatures)
-        )
-        db.executemany(
-            "INSERT INTO nonce VALUES (?, ?, ?)",
-            [(log_id, nonce, index) for nonce, index in numbered],
-        )
-        db.executemany(
-            "DELETE FROM inbox WHERE log=? AND nonce=?",
-            [(log_id, nonce) for nonce, _index in numbered],
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO shown VALUES (?, ?, ?, ?, ?)",
-            sorted(
-                (log_id, nonce, start + offset, leaf[4], shown)
+        store.publish_signatures(
+            log_id,
+            numbered=sorted(
+                (nonce, start + offset)
+                for offset, (_hash, nonce, _leaf, _shown) in enumerate(batch.signatures)
+            ),
+            shown=sorted(
+                (nonce, start + offset, leaf[4], shown)
                 for offset, (_hash, nonce, leaf, shown) in enumerate(batch.signatures)
                 if shown is not None
             ),
         )
         keys = {leaf[2:4] for _hash, _nonce, leaf, _shown in batch.signatures}
-        db.executemany(
+        store.change_each(
             "DELETE FROM waiting WHERE log=? AND key_index=?",
             [(log_id, int.from_bytes(key)) for key in keys],
         )
-        db.executemany(
+        store.change_each(
             "DELETE FROM control WHERE log=? AND leaf_hash=?",
             [(log_id, merkle.leaf_hash(leaf)) for leaf, _parsed in batch.controls],
         )
         self._forget_refused(log, batch)
-        log.store(db, touched)
+        log.write_rows(store, touched)
         self._write_cells(log)
-        db.execute(
-            "UPDATE log SET size=?, frontier=?, durable_size=? WHERE id=? AND size=?",
-            (log.size, b"".join(log.frontier.hashes), log.durable_size, log_id, first),
+        store.move_log(
+            log_id,
+            old_size=first,
+            new_size=log.size,
+            frontier=b"".join(log.frontier.hashes),
         )
-        if db.execute("SELECT changes()").fetchone()[0] != 1:
-            raise StorageFailed(f"{log.origin}: another writer has moved this log")
 
     def _write_cells(self, log: OpenLog) -> None:
         cells, stored = log.state.cells, self._stored_cells.get(log.log_id, b"")
@@ -390,7 +375,11 @@ class Sequencer:
             piece = fresh[at : at + CELL_BLOCK]
             if piece != stored[at : at + CELL_BLOCK]:
                 rows.append((log.log_id, block, piece))
-        self._db.executemany("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", rows)
+        self._store.change_each(
+            "INSERT INTO cells VALUES (?, ?, ?) "
+            "ON CONFLICT (log, block) DO UPDATE SET data=excluded.data",
+            rows,
+        )
         self._stored_cells[log.log_id] = fresh
 
     def _forget_refused(self, log: OpenLog, batch: _Batch) -> None:
@@ -402,7 +391,7 @@ class Sequencer:
                 log.origin,
                 type(entry.parse(leaf)).__name__,
             )
-        self._db.executemany(
+        self._store.change_each(
             "DELETE FROM control WHERE log=? AND leaf_hash=?",
             [(log.log_id, merkle.leaf_hash(leaf)) for leaf in batch.refused],
         )
@@ -422,14 +411,14 @@ class Sequencer:
 
         Whatever ails that database, the log is published by then and owes it nothing:
         the rows stay here and go at the next tick or start. Raises StorageFailed when
-        the ledger's own file fails.
+        the ledger itself fails.
         """
-        shown = self._db.execute(
+        shown = self._store.query(
             "SELECT nonce, idx, stance, data FROM shown WHERE log=?", (log.log_id,)
-        ).fetchall()
-        erased = self._db.execute(
+        )
+        erased = self._store.query(
             "SELECT nonce FROM erasure WHERE log=?", (log.log_id,)
-        ).fetchall()
+        )
         if not shown and not erased:
             return
         try:
@@ -445,40 +434,18 @@ class Sequencer:
                 type(error).__name__,
             )
             return
-        try:
-            self._begin()
+        with self._store.transaction():
             for table in ("shown", "erasure"):
-                self._db.execute(
+                self._store.change(
                     f"DELETE FROM {table} WHERE log=?",  # noqa: S608 - two fixed names
                     (log.log_id,),
                 )
-            self._commit()
-            self.truncate_journal()
-        except sqlite3.Error as error:
-            raise StorageFailed(f"couldn't clear shown records: {error}") from error
+        self._store.empty_journal()
 
     def finish_interrupted(self, log: OpenLog) -> None:
         """After a start: repeat steps 4 to 6 of a publication that was cut off."""
         if log.size:
             self._high_water.raise_to(log.origin, log.size, log.root)
-        export.write_all(log, self._db)
+        export.write_all(log, self._store)
         log.note_written([key for key in log.unwritten if log.is_full(*key)])
         self.hand_on(log)
-
-    def _begin(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def _commit(self) -> None:
-        self._db.execute("COMMIT")
-
-    def truncate_journal(self) -> None:
-        """Empty the write-ahead log: it holds the order in which requests came."""
-        give_back_pages(self._db)
-        busy, _pages, _moved = self._db.execute(
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        ).fetchone()
-        if busy:
-            _logger.warning(
-                "somebody else reads the ledger's database: its journal, which holds "
-                "the order of signing, is emptied at the next tick only"
-            )

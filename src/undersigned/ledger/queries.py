@@ -16,7 +16,7 @@ from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.data import CheckpointRow
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.open_log import OpenLog
-from undersigned.ledger.spine import SPINE_ID
+from undersigned.ledger.store import SPINE_ID
 
 
 class FileTiles:

@@ -11,7 +11,6 @@ that has more; if any two contradict each other, from nothing.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +39,8 @@ from undersigned.ledger.mirrors import (
 )
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, decode_settings
-from undersigned.ledger.spine import SPINE_ID, SPINE_PATH, spine_origin
+from undersigned.ledger.spine import SPINE_PATH, spine_origin
+from undersigned.ledger.store import SPINE_ID, Store
 from undersigned.ledger.tree import TileTree
 
 # What says how far a log was published: a mirror, the mark of an earlier start on this
@@ -153,7 +153,7 @@ class _Facts:
 
 def plan_recovery(
     *,
-    connection: sqlite3.Connection,
+    store: Store,
     high_water: HighWater,
     public: Path,
     keystore: Keystore | None,
@@ -171,7 +171,7 @@ def plan_recovery(
     SeenFurther, MirrorOfAnother, SigningKeyDiffers, MirrorRefused, StorageFailed.
     """
     planner = _Planner(
-        connection, high_water, public, keystore, nothing_published, on_leaves
+        store, high_water, public, keystore, nothing_published, on_leaves
     )
     return planner.run(list(mirrors), host)
 
@@ -181,14 +181,14 @@ class _Planner:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        store: Store,
         high_water: HighWater,
         public: Path,
         keystore: Keystore | None,
         nothing_published: bool,
         on_leaves: OnLeaves | None,
     ) -> None:
-        self._db = connection
+        self._store = store
         self._high_water = high_water
         self._public = public
         self._keystore = keystore
@@ -236,16 +236,17 @@ class _Planner:
 
     def _load_trees(self, host: str) -> dict[str, TileTree]:
         found: dict[str, TileTree] = {}
-        for log_id, text in self._db.execute("SELECT id, settings FROM log").fetchall():
+        for log_id, text in self._store.query("SELECT id, settings FROM log"):
             log = OpenLog(
                 log_id=log_id,
                 settings=decode_settings(text),
                 public=self._public,
                 key=None,
             )
-            log.load(self._db)
+            self._store.take(log_id, log.origin)
+            log.load(self._store)
             found[log.origin] = log
-        spine = load_spine(self._db, host=host, public=self._public)
+        spine = load_spine(self._store, host=host, public=self._public)
         if spine is not None:
             found[spine.origin] = spine
         return found
@@ -258,7 +259,7 @@ class _Planner:
         if isinstance(tree, OpenLog):
             path = tree.settings.path
         mark = self._high_water.find(origin)
-        note = _find_newest_note(self._db, tree) if tree is not None else None
+        note = _find_newest_note(self._store, tree) if tree is not None else None
         secret = _find_secret_key(self._keystore, origin, path)
         own = _find_public_key(self._public / path)
         theirs = [mirror.key for mirror in mirrors]
@@ -311,9 +312,9 @@ class _Planner:
             _require_one_history(facts.origin, theirs, [ours, *seen], plan.walked.roots)
             return plan
         if tree is not None:
-            roots = _read_roots(self._db, tree)
+            roots = _read_roots(self._store, tree)
             _require_one_history(facts.origin, ours, seen, roots)
-            plan.close_reason = _find_close_reason(self._db, tree)
+            plan.close_reason = _find_close_reason(self._store, tree)
             if facts.mark is not None:
                 plan.evidence = "mark"
                 return plan
@@ -364,34 +365,33 @@ class _Planner:
             )
 
 
-def load_spine(
-    connection: sqlite3.Connection, *, host: str, public: Path
-) -> TileTree | None:
+def load_spine(store: Store, *, host: str, public: Path) -> TileTree | None:
     """Return the spine's tree as the database holds it, None before there is one."""
-    row = connection.execute("SELECT size, frontier FROM spine").fetchone()
-    if row is None:
+    rows = store.query("SELECT size, frontier FROM spine")
+    if not rows or not rows[0][0]:
         return None
     tree = TileTree(
         tree_id=SPINE_ID, origin=spine_origin(host), public=public, path=SPINE_PATH
     )
-    tree.restore(connection, size=row[0], frontier=row[1])
+    tree.restore(store, size=rows[0][0], frontier=rows[0][1])
     return tree
 
 
-def _find_newest_note(connection: sqlite3.Connection, tree: TileTree) -> bytes | None:
+def _find_newest_note(store: Store, tree: TileTree) -> bytes | None:
     """Return the log's newest checkpoint; it must be of the leaves beside it."""
-    row = connection.execute(
+    rows = store.query(
         "SELECT note FROM checkpoint WHERE log=? ORDER BY size DESC LIMIT 1",
         (tree.tree_id,),
-    ).fetchone()
-    if row is None:
+    )
+    if not rows:
         return None
-    found = Checkpoint.parse(parse_note(row[0]).text)
+    note = bytes(rows[0][0])
+    found = Checkpoint.parse(parse_note(note).text)
     if found != Checkpoint(tree.origin, tree.size, tree.root):
         raise StorageFailed(
             f"{tree.origin}: the database's newest checkpoint is not of its own leaves"
         )
-    return bytes(row[0])
+    return note
 
 
 def _find_secret_key(
@@ -453,22 +453,22 @@ def _list_seen(facts: _Facts) -> Iterator[Seen]:
         return
 
 
-def _read_roots(connection: sqlite3.Connection, tree: TileTree) -> dict[int, bytes]:
+def _read_roots(store: Store, tree: TileTree) -> dict[int, bytes]:
     roots = {0: merkle.EMPTY_ROOT}
-    for size, note in connection.execute(
+    for size, note in store.query(
         "SELECT size, note FROM checkpoint WHERE log=?", (tree.tree_id,)
     ):
         roots[size] = Checkpoint.parse(parse_note(note).text).root
     return roots
 
 
-def _find_close_reason(connection: sqlite3.Connection, tree: TileTree) -> str | None:
+def _find_close_reason(store: Store, tree: TileTree) -> str | None:
     if not isinstance(tree, OpenLog) or tree.state.closed_at is None:
         return None
-    (leaf,) = connection.execute(
+    [(leaf,)] = store.query(
         "SELECT leaf FROM published_control WHERE log=? AND idx=?",
         (tree.tree_id, tree.state.closed_at),
-    ).fetchone()
+    )
     return _read_reason(leaf)
 
 

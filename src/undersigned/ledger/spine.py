@@ -16,7 +16,6 @@ the crash drill kills it:
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,9 +36,9 @@ from undersigned.ledger import export
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog
-from undersigned.ledger.tree import TileTree
+from undersigned.ledger.store import SPINE_ID, Store
+from undersigned.ledger.tree import TileKey, TileTree
 
-SPINE_ID = 0
 SPINE_PATH = "spine"
 # A total is told again once it has grown by as much: a finer one would be a clock of
 # single requests.
@@ -113,6 +112,10 @@ class _Batch:
         ]
 
 
+_PUT_ISSUED = (
+    "INSERT INTO spine_issued VALUES (?, ?, ?, ?) ON CONFLICT (log, key_index) "
+    "DO UPDATE SET total=excluded.total, before=excluded.before"
+)
 _CLIENT, _CAMPAIGN, _KEY, _ISSUED = range(4)
 
 
@@ -131,7 +134,7 @@ class Spine:
         *,
         host: str,
         public: Path,
-        connection: sqlite3.Connection,
+        store: Store,
         high_water: HighWater,
         at_step: Callable[[str], None] = lambda _name: None,
     ) -> None:
@@ -143,7 +146,7 @@ class Spine:
         # with its size within a second. Else it is shown at once.
         self.on_checkpoint: Callable[[bytes], bool] = lambda _note: False
         self.shown_size = 0
-        self._db = connection
+        self._store = store
         self._high_water = high_water
         self._at_step = at_step
         # What stands in the spine: by log, the largest checkpoint; ended logs; by log
@@ -184,16 +187,17 @@ class Spine:
 
     def load(self) -> None:
         """Take up what the database holds. Raises StorageFailed and RolledBack."""
-        db = self._db
-        row = db.execute("SELECT size, frontier, client FROM spine").fetchone()
-        if row is not None:
-            size, frontier, self._client = row
-            self.tree.restore(db, size=size, frontier=frontier)
+        store = self._store
+        for size, frontier, client in store.query(
+            "SELECT size, frontier, client FROM spine"
+        ):
+            self._client = client
+            self.tree.restore(store, size=size, frontier=frontier)
         self._entered = dict(
-            db.execute("SELECT log, max(size) FROM spine_checkpoint GROUP BY log")
+            store.query("SELECT log, max(size) FROM spine_checkpoint GROUP BY log")
         )
-        self._retired = {log for (log,) in db.execute("SELECT log FROM spine_retired")}
-        for log, key, total, before in db.execute(
+        self._retired = {log for (log,) in store.query("SELECT log FROM spine_retired")}
+        for log, key, total, before in store.query(
             "SELECT log, key_index, total, before FROM spine_issued"
         ):
             self._issued[log, key] = total
@@ -202,7 +206,7 @@ class Spine:
         self._high_water.check(self.origin, self.tree.size, roots)
 
     def _list_roots(self) -> Iterable[tuple[int, bytes]]:
-        for size, note in self._db.execute(
+        for size, note in self._store.query(
             "SELECT size, note FROM checkpoint WHERE log=?", (SPINE_ID,)
         ):
             yield size, Checkpoint.parse(parse_note(note).text).root
@@ -215,7 +219,7 @@ class Spine:
         self._high_water.raise_to(tree.origin, tree.size, tree.root)
         try:
             self._write_files()
-            export.write_kept(tree, self._db)
+            export.write_kept(tree, self._store)
             self._show(tree.size)
             export.drop_all_stale_partials(tree)
         except OSError as error:
@@ -263,11 +267,8 @@ class Spine:
             seen = log.state.count_of_key(key_index) + pooled.get(key_index, 0)
             self._before[place] = max(told, seen)
             rows.append((*place, told, self._before[place]))
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "INSERT OR REPLACE INTO spine_issued VALUES (?, ?, ?, ?)", rows
-        )
-        self._db.execute("COMMIT")
+        with self._store.transaction():
+            self._store.change_each(_PUT_ISSUED, rows)
         self.note_issued(log, dict.fromkeys(log.state.keys, 0), final=True)
 
     def advance(self, logs: Iterable[OpenLog], *, at: datetime) -> None:
@@ -291,7 +292,7 @@ class Spine:
             if batch:
                 self._publish(batch, at=at)
             self._unchecked = False
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
             raise StorageFailed(f"{self.origin}: {error}") from error
 
     def _choose_client(self, batch: _Batch) -> None:
@@ -301,10 +302,10 @@ class Spine:
 
     def _choose_log(self, log: OpenLog, batch: _Batch) -> None:
         entered = self._entered.get(log.log_id, 0)
-        rows = self._db.execute(
+        rows = self._store.query(
             "SELECT size, note FROM checkpoint WHERE log=? AND size>? ORDER BY size",
             (log.log_id, entered),
-        ).fetchall()
+        )
         if rows and not entered:
             digest = leaf_digest(log.read_leaf(0))
             values: dict[str, object] = {"kind": "campaign", "origin": log.origin}
@@ -335,7 +336,7 @@ class Spine:
     def _choose_keys(
         self, log: OpenLog, entered: int, size: int, batch: _Batch
     ) -> None:
-        for (leaf,) in self._db.execute(
+        for (leaf,) in self._store.query(
             "SELECT leaf FROM published_control WHERE log=? AND idx>=? AND idx<?",
             (log.log_id, entered, size),
         ):
@@ -369,37 +370,19 @@ class Spine:
         note = key.sign_checkpoint(tree.size, tree.root)
         tick = int(round_down(at, seconds=INTERVAL_SECONDS).timestamp())
         self._at_step("spine-before-commit")
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        tree.store(db, touched)
-        db.execute(
-            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, 0)",
-            (SPINE_ID, tree.size, note, tick),
-        )
-        db.executemany(
-            "INSERT INTO spine_checkpoint VALUES (?, ?, ?)", batch.list_places(first)
-        )
-        db.executemany(
-            "INSERT OR REPLACE INTO spine_issued VALUES (?, ?, ?, ?)",
-            [
-                (*place, total, self._before.get(place, 0))
-                for place, total in sorted(batch.issued.items())
-            ],
-        )
-        db.executemany(
-            "INSERT INTO spine_retired VALUES (?)",
-            [(log.log_id,) for log in batch.retired],
-        )
         client = batch.client or self._client
-        db.execute(
-            "INSERT INTO spine VALUES (0, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-            "SET size=excluded.size, frontier=excluded.frontier, "
-            "client=excluded.client WHERE size=?",
-            (tree.size, b"".join(tree.frontier.hashes), client, first),
-        )
-        if db.execute("SELECT changes()").fetchone()[0] != 1:
-            raise StorageFailed(f"{self.origin}: another writer has moved the spine")
-        db.execute("COMMIT")
+        with self._store.transaction():
+            self._write_rows(batch, touched, first=first)
+            self._store.change(
+                "INSERT INTO checkpoint VALUES (?, ?, ?, ?, 0)",
+                (SPINE_ID, tree.size, note, tick),
+            )
+            self._store.move_spine(
+                old_size=first,
+                new_size=tree.size,
+                frontier=b"".join(tree.frontier.hashes),
+                client=client,
+            )
         self._take_note(batch, client)
         self._at_step("spine-after-commit")
         self._high_water.raise_to(self.origin, tree.size, tree.root)
@@ -410,6 +393,24 @@ class Spine:
         self._at_step("spine-after-export")
         if not self.on_checkpoint(note):
             self._show(tree.size)
+
+    def _write_rows(self, batch: _Batch, touched: set[TileKey], *, first: int) -> None:
+        store = self._store
+        self.tree.write_rows(store, touched)
+        store.change_each(
+            "INSERT INTO spine_checkpoint VALUES (?, ?, ?)", batch.list_places(first)
+        )
+        store.change_each(
+            _PUT_ISSUED,
+            [
+                (*place, total, self._before.get(place, 0))
+                for place, total in sorted(batch.issued.items())
+            ],
+        )
+        store.change_each(
+            "INSERT INTO spine_retired VALUES (?)",
+            [(log.log_id,) for log in batch.retired],
+        )
 
     def _take_note(self, batch: _Batch, client: str | None) -> None:
         for log, size, _root in batch.checkpoints:
@@ -439,7 +440,7 @@ class Spine:
         try:
             if self._add_lines(size, cosignatures) or size > self.shown_size:
                 self._show(size)
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
             raise StorageFailed(f"{self.origin}: {error}") from error
 
     def _add_lines(self, size: int, cosignatures: Iterable[str]) -> bool:
@@ -453,20 +454,19 @@ class Spine:
                 longer = _add_line(longer, line)
         if longer == note:
             return False
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(
-            "UPDATE checkpoint SET note=? WHERE log=? AND size=?",
-            (longer, SPINE_ID, size),
-        )
-        self._db.execute("COMMIT")
+        with self._store.transaction():
+            self._store.change(
+                "UPDATE checkpoint SET note=? WHERE log=? AND size=?",
+                (longer, SPINE_ID, size),
+            )
         write_durable(self.tree.folder / "checkpoints" / str(size), longer, mode=0o644)
         return True
 
     def _read_note(self, size: int) -> bytes | None:
-        row = self._db.execute(
+        rows = self._store.query(
             "SELECT note FROM checkpoint WHERE log=? AND size=?", (SPINE_ID, size)
-        ).fetchone()
-        return None if row is None else bytes(row[0])
+        )
+        return bytes(rows[0][0]) if rows else None
 
     def _show(self, size: int) -> None:
         """Make it the newest checkpoint, unless a larger one is shown already."""

@@ -1,146 +1,119 @@
-"""The ledger file: schema, and how a connection to it is opened.
+"""What keeps the ledger: the seam between the logs and the database they lie in.
 
-Nothing in it holds a time finer than the publication interval, and no table keeps the
-order in which rows arrived: the pool is WITHOUT ROWID, keyed by nonce. Order does
-stand in the write-ahead log until the publication that truncates it (PROTOCOL §5).
+``embedded`` keeps them in one file of SQLite's, under one writer; ``pg.store`` in
+PostgreSQL, for several web processes and a sequencer that another may follow. What is
+appended, signed and exported is the same for both; so are most statements, which are
+written in the SQL that both read, with ``?`` for each value. Where the two must differ
+for speed, or to keep apart processes that only one of them has, there is a method.
+
+Everything but ``read`` belongs to one thread: the writer's, or whoever holds the store
+before the writer runs.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS log (
-    id INTEGER PRIMARY KEY,
-    origin TEXT NOT NULL UNIQUE,
-    settings TEXT NOT NULL,
-    size INTEGER NOT NULL DEFAULT 0,
-    frontier BLOB NOT NULL DEFAULT x'',
-    accepting INTEGER NOT NULL DEFAULT 1,
-    durable_size INTEGER NOT NULL DEFAULT 0
-);
--- Signatures waiting for publication.
-CREATE TABLE IF NOT EXISTS inbox (
-    log INTEGER NOT NULL, nonce BLOB NOT NULL, leaf BLOB NOT NULL, shown BLOB,
-    PRIMARY KEY (log, nonce)
-) WITHOUT ROWID;
--- Control leaves waiting for publication, complete but for what depends on position.
-CREATE TABLE IF NOT EXISTS control (
-    log INTEGER NOT NULL, leaf_hash BLOB NOT NULL, leaf BLOB NOT NULL,
-    PRIMARY KEY (log, leaf_hash)
-) WITHOUT ROWID;
--- Withdrawals whose target is not published yet, so that they have no index.
-CREATE TABLE IF NOT EXISTS withdrawal (
-    log INTEGER NOT NULL, nonce BLOB NOT NULL, w BLOB NOT NULL,
-    PRIMARY KEY (log, nonce)
-) WITHOUT ROWID;
--- Since when (a tick of the clock, never a request's time) a key has had too small a
--- crowd to publish.
-CREATE TABLE IF NOT EXISTS waiting (
-    log INTEGER NOT NULL, key_index INTEGER NOT NULL, since INTEGER NOT NULL,
-    PRIMARY KEY (log, key_index)
-) WITHOUT ROWID;
--- Every published nonce, for the refusal of a second use and for receipts.
-CREATE TABLE IF NOT EXISTS nonce (
-    log INTEGER NOT NULL, nonce BLOB NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (log, nonce)
-) WITHOUT ROWID;
--- Tiles not yet durable as full files: level -1 holds entry bundles.
-CREATE TABLE IF NOT EXISTS tile (
-    log INTEGER NOT NULL, level INTEGER NOT NULL, n INTEGER NOT NULL,
-    data BLOB NOT NULL, PRIMARY KEY (log, level, n)
-) WITHOUT ROWID;
--- Published control leaves, to rebuild the state without reading every entry.
-CREATE TABLE IF NOT EXISTS published_control (
-    log INTEGER NOT NULL, idx INTEGER NOT NULL, leaf BLOB NOT NULL,
-    PRIMARY KEY (log, idx)
-) WITHOUT ROWID;
--- One byte a leaf, in blocks: see undersigned_verify.count.LogState.cells.
-CREATE TABLE IF NOT EXISTS cells (
-    log INTEGER NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (log, block)
-) WITHOUT ROWID;
--- Of the logs, and with log 0 of the spine.
-CREATE TABLE IF NOT EXISTS checkpoint (
-    log INTEGER NOT NULL, size INTEGER NOT NULL, note BLOB NOT NULL,
-    at INTEGER NOT NULL, net INTEGER NOT NULL, PRIMARY KEY (log, size)
-) WITHOUT ROWID;
--- Shown records of published signatures on their way to the pages database.
-CREATE TABLE IF NOT EXISTS shown (
-    log INTEGER NOT NULL, nonce BLOB NOT NULL, idx INTEGER NOT NULL,
-    stance INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (log, nonce)
-) WITHOUT ROWID;
--- Nonces whose shown record must leave the pages database: withdrawn, or erased.
-CREATE TABLE IF NOT EXISTS erasure (
-    log INTEGER NOT NULL, nonce BLOB NOT NULL, PRIMARY KEY (log, nonce)
-) WITHOUT ROWID;
--- The spine log: one row. Its tiles and checkpoints have log 0.
-CREATE TABLE IF NOT EXISTS spine (
-    id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL,
-    frontier BLOB NOT NULL, client TEXT
-) WITHOUT ROWID;
--- Which checkpoint stands where in the spine.
-CREATE TABLE IF NOT EXISTS spine_checkpoint (
-    log INTEGER NOT NULL, size INTEGER NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (log, size)
-) WITHOUT ROWID;
--- The totals of issued tokens that the spine has told last, and what of them was
--- issued before the present record of issuing began.
-CREATE TABLE IF NOT EXISTS spine_issued (
-    log INTEGER NOT NULL, key_index INTEGER NOT NULL, total INTEGER NOT NULL,
-    before INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (log, key_index)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spine_retired (log INTEGER PRIMARY KEY) WITHOUT ROWID;
--- Origins of logs that were published before a loss and whose key is gone: no log of
--- this name may ever begin again here.
-CREATE TABLE IF NOT EXISTS reserved (origin TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
+from undersigned.ledger.data import PooledSignature
 
+# The level of tile rows that hold entry bundles.
 BUNDLE_LEVEL = -1
-# Pages of 4 kB: what the next minutes' pool will need again; some 50 ms' work.
-SPARE_PAGES = 2_000
-PAGES_AT_ONCE = 500
+# The number under which the spine keeps its tiles and checkpoints.
+SPINE_ID = 0
+
+Row = tuple[Any, ...]
+# What must differ among pooled and published signatures: the log's id and the nonce.
+Key = tuple[int, bytes]
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """Open the one writing connection, creating the file when it is new."""
-    if not path.exists():
-        # SQLite gives its journals the mode of the file they belong to.
-        path.touch(mode=0o600)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA page_size=4096")
-    # A file that a burst has swollen shrinks again: see give_back_pages. Of a file
-    # that exists already this changes nothing.
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA secure_delete=ON")
-    # Sorting in memory: a temporary file would hold nonces on disk.
-    connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute("PRAGMA wal_autocheckpoint=4000")
-    connection.executescript(SCHEMA)
-    return connection
+class Store(Protocol):
+    """A ledger's rows. Whatever fails raises StorageFailed, and nothing may go on."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the last process to move a log may have had another disk."""
 
-def give_back_pages(connection: sqlite3.Connection) -> None:
-    """Shorten the file by some of its free pages, where a burst has left many.
+    def query(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a reading statement."""
 
-    A little at a time: nobody signs meanwhile.
-    """
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    if free > SPARE_PAGES:
-        pages = min(free - SPARE_PAGES, PAGES_AT_ONCE)
-        # Not execute(), which stops after the first page.
-        connection.executescript(f"PRAGMA incremental_vacuum({pages});")
+    def stream(
+        self, statement: str, parameters: Sequence[object] = ()
+    ) -> Iterator[Row]:
+        """Yield the rows of a reading statement, to its end, however many."""
 
+    def change(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        """Run a writing statement and return how many rows it changed."""
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Open a connection that cannot write."""
-    connection = sqlite3.connect(
-        f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA query_only=ON")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    return connection
+    def change_each(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a writing statement once for each row of values."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Group statements: durable together at its end, or none after an error."""
+
+    def read(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return rows as committed by now. From any thread."""
+
+    def take(self, log_id: int, origin: str) -> None:
+        """Take the right to move a log, before anything of it is read."""
+
+    def note_checked(self) -> None:
+        """Say to processes that stand by that this ledger may go on as it is."""
+
+    def add_log(self, *, origin: str, settings: str, accepting: bool = True) -> int:
+        """Record a log, where there is none of this origin, and return its id.
+
+        ``settings``: as ``open_log.encode_settings`` writes them.
+        """
+
+    def pool(self, arrivals: Sequence[tuple[int, PooledSignature]]) -> set[Key]:
+        """Pool verified signatures, each with its log's id; durable once returned.
+
+        What is pooled or published already is left as it is. Returns what a log that
+        takes no more has refused and does not hold.
+        """
+
+    def stop_accepting(self, log_id: int) -> None:
+        """Let a log take no more: on return every batch that found it open is done."""
+
+    def publish_signatures(
+        self,
+        log_id: int,
+        *,
+        numbered: Sequence[tuple[bytes, int]],
+        shown: Sequence[tuple[bytes, int, int, bytes]],
+    ) -> None:
+        """Move signatures from the pool among the published, within a transaction.
+
+        ``numbered``: nonces with their indexes; ``shown``: nonce, index, stance and
+        record of those that show something. Both sorted.
+        """
+
+    def move_log(
+        self,
+        log_id: int,
+        *,
+        old_size: int,
+        new_size: int,
+        frontier: bytes,
+    ) -> None:
+        """Grow a log, within the transaction that holds what it grew by.
+
+        ``frontier``: the concatenated hashes. Raises StorageFailed where the log is
+        not at ``old_size`` or not this process's any more: nothing is committed then.
+        """
+
+    def move_spine(
+        self, *, old_size: int, new_size: int, frontier: bytes, client: str | None
+    ) -> None:
+        """Grow the spine; as ``move_log``."""
+
+    def empty_journal(self) -> None:
+        """Clear the order of requests, where it costs little. Outside transactions."""
+
+    def settle(self) -> None:
+        """Clear the order of requests, once a tick. Outside transactions."""
+
+    def close(self) -> None:
+        """Close; what is not committed is not there."""

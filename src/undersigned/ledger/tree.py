@@ -5,20 +5,29 @@ Campaign logs and the spine are both such trees; what their leaves mean is elsew
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from undersigned_verify import merkle, tile
 
 from undersigned.kernel.errors import StorageFailed
-from undersigned.ledger.store import BUNDLE_LEVEL
+from undersigned.ledger.store import BUNDLE_LEVEL, Store
 
 _CACHED_BUNDLES = 64
 
 # (level, n); level BUNDLE_LEVEL holds entry bundles.
 TileKey = tuple[int, int]
+
+
+def list_full_tiles(size: int) -> Iterator[tuple[int, int]]:
+    """Yield (level, n) of every full tile and bundle of a tree."""
+    for n, width in tile.bundles_of(size):
+        if width == tile.WIDTH:
+            yield BUNDLE_LEVEL, n
+    for level, n, width in tile.tiles_of(size):
+        if width == tile.WIDTH:
+            yield level, n
 
 
 class TileTree:
@@ -54,15 +63,13 @@ class TileTree:
         """The root over everything appended."""
         return self.frontier.root()
 
-    def restore(
-        self, connection: sqlite3.Connection, *, size: int, frontier: bytes
-    ) -> None:
+    def restore(self, store: Store, *, size: int, frontier: bytes) -> None:
         """Take up what the database holds. Raises StorageFailed where it is torn."""
         self.size = size
         self.frontier = merkle.Frontier.restore(
             size, [frontier[at : at + 32] for at in range(0, len(frontier), 32)]
         )
-        for level, n, data in connection.execute(
+        for level, n, data in store.query(
             "SELECT level, n, data FROM tile WHERE log=?", (self.tree_id,)
         ):
             self.unwritten[level, n] = data
@@ -128,18 +135,19 @@ class TileTree:
             hashes = [full[at : at + 32] for at in range(0, len(full), 32)]
             self._append_hash(level + 1, n, merkle.root_of(hashes), touched)
 
-    def store(self, connection: sqlite3.Connection, touched: set[TileKey]) -> None:
+    def write_rows(self, store: Store, touched: set[TileKey]) -> None:
         """Write the touched tiles' rows, in the caller's transaction.
 
         Rows of tiles that an earlier publication left full and durable in files go.
         """
-        connection.executemany(
+        store.change_each(
             "DELETE FROM tile WHERE log=? AND level=? AND n=?",
             [(self.tree_id, level, n) for level, n in self.full_on_disk],
         )
         self.full_on_disk = []
-        connection.executemany(
-            "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)",
+        store.change_each(
+            "INSERT INTO tile VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (log, level, n) DO UPDATE SET data=excluded.data",
             [
                 (self.tree_id, level, n, self.unwritten[level, n])
                 for level, n in sorted(touched)

@@ -50,7 +50,6 @@ def write(connection: Connection[Any], lease: Lease, old: int, new: int) -> None
         old_size=old,
         new_size=new,
         frontier=bytes(32),
-        durable_size=0,
     )
 
 

@@ -168,5 +168,4 @@ def move(connection: Connection[Any], lease: Lease, old: int, new: int) -> None:
         old_size=old,
         new_size=new,
         frontier=b"",
-        durable_size=0,
     )

@@ -1,5 +1,8 @@
 """The right to move a log: a lock so that somebody does, a comparison so that one does.
 
+The spine, log 0, is such a log too. Its lease is the instance's: who holds it sequences
+every log, and takes each one's lease before reading it.
+
 *Liveness.* A sequencer holds a session-level advisory lock on its log. When its process
 dies, or its server, the lock is gone and another takes it. Nothing rests on it: after a
 fail-over, or over a network that came apart, two may believe that they hold it.
@@ -22,6 +25,7 @@ from psycopg import Connection
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.pg.schema import LOCK_LEASE
 from undersigned.ledger.pg.session import Session
+from undersigned.ledger.store import SPINE_ID
 
 
 class LeaseLost(StorageFailed):
@@ -65,6 +69,25 @@ def try_take_lease(*, session: Session, origin: str) -> Lease | None:
     return Lease(log_id=log_id, origin=origin, epoch=int(raised[0]))
 
 
+def try_take_spine(*, session: Session) -> Lease | None:
+    """Take the lease of the spine; None while another session holds it.
+
+    Waits for nobody, also not for who moves the spine just now. Raises StorageFailed.
+    """
+    with session.transaction() as connection:
+        row = connection.execute(
+            "SELECT pg_try_advisory_lock(%s, %s)", (LOCK_LEASE, SPINE_ID)
+        ).fetchone()
+        if row != (True,):
+            return None
+        raised = connection.execute(
+            "UPDATE spine SET epoch = epoch + 1 WHERE id = 0 RETURNING epoch"
+        ).fetchone()
+    if raised is None:
+        raise StorageFailed("the ledger has no row for its spine")
+    return Lease(log_id=SPINE_ID, origin="spine", epoch=int(raised[0]))
+
+
 def release_lease(*, session: Session, lease: Lease) -> None:
     """Give the lease back, so that another need not wait for this session's end."""
     with session.transaction() as connection:
@@ -80,7 +103,6 @@ def move_log(
     old_size: int,
     new_size: int,
     frontier: bytes,
-    durable_size: int,
 ) -> None:
     """Grow the log, inside the transaction that holds what it grew by.
 
@@ -89,17 +111,34 @@ def move_log(
     32 bytes. Raises LeaseLost; the caller's transaction must not commit then.
     """
     moved = connection.execute(
-        "UPDATE log SET size = %s, epoch = %s, frontier = %s, durable_size = %s "
+        "UPDATE log SET size = %s, epoch = %s, frontier = %s "
         "WHERE origin = %s AND size = %s AND epoch <= %s",
-        (
-            new_size,
-            lease.epoch,
-            frontier,
-            durable_size,
-            lease.origin,
-            old_size,
-            lease.epoch,
-        ),
+        (new_size, lease.epoch, frontier, lease.origin, old_size, lease.epoch),
     ).rowcount
-    if moved != 1:
+    _require_moved(lease, moved)
+
+
+def move_spine(
+    connection: Connection[Any],
+    *,
+    lease: Lease,
+    old_size: int,
+    new_size: int,
+    frontier: bytes,
+    client: str | None,
+) -> None:
+    """Grow the spine, inside the transaction that holds what it grew by.
+
+    ``lease``: of ``try_take_spine``; else as ``move_log``.
+    """
+    moved = connection.execute(
+        "UPDATE spine SET size = %s, epoch = %s, frontier = %s, client = %s "
+        "WHERE id = 0 AND size = %s AND epoch <= %s",
+        (new_size, lease.epoch, frontier, client, old_size, lease.epoch),
+    ).rowcount
+    _require_moved(lease, moved)
+
+
+def _require_moved(lease: Lease, rows: int) -> None:
+    if rows != 1:
         raise LeaseLost(f"{lease.origin}: another sequencer has moved or taken it")

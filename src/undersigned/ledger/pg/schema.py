@@ -1,6 +1,6 @@
 """The ledger's tables in PostgreSQL, and who may do what with them.
 
-The same tables as ``ledger.store`` has, and the same promise: no time finer than a
+The same tables as ``ledger.embedded`` has, and the same promise: no time finer than a
 publication interval, no column that keeps an order of arrival. PostgreSQL itself keeps
 one, in each row's ``xmin`` and in its journal, until ``traces`` clears it.
 
@@ -21,6 +21,7 @@ from psycopg import Connection, sql
 # A transaction's advisory locks come in classes, so that two uses never meet.
 LOCK_INTAKE = 0x756E01  # shared by those who add, exclusive to who ends the intake
 LOCK_LEASE = 0x756E02  # the sequencer of a log, for as long as its session lives
+LOCK_SCHEMA = 0x756E03  # whoever makes the tables
 
 SCHEMA = """
 CREATE TABLE log (
@@ -30,7 +31,6 @@ CREATE TABLE log (
     size bigint NOT NULL DEFAULT 0 CHECK (size >= 0),
     frontier bytea NOT NULL DEFAULT '',
     accepting boolean NOT NULL DEFAULT true,
-    durable_size bigint NOT NULL DEFAULT 0,
     -- The last sequencer's: who comes later has a higher one.
     epoch bigint NOT NULL DEFAULT 0
 );
@@ -95,11 +95,15 @@ CREATE TABLE erasure (
     log integer NOT NULL, nonce bytea NOT NULL,
     PRIMARY KEY (log, nonce)
 );
--- The spine log: one row. Its tiles and checkpoints have log 0.
+-- The spine log: one row. Its tiles and checkpoints have log 0. Whose epoch this is,
+-- sequences the instance; "checked" is the last that has found the ledger fit to go on.
 CREATE TABLE spine (
     id integer PRIMARY KEY CHECK (id = 0),
-    size bigint NOT NULL, frontier bytea NOT NULL, client text
+    size bigint NOT NULL, frontier bytea NOT NULL, client text,
+    epoch bigint NOT NULL DEFAULT 0,
+    checked bigint NOT NULL DEFAULT -1
 );
+INSERT INTO spine (id, size, frontier) VALUES (0, 0, '');
 -- Which checkpoint stands where in the spine.
 CREATE TABLE spine_checkpoint (
     log integer NOT NULL, size bigint NOT NULL, idx bigint NOT NULL,
@@ -129,18 +133,27 @@ GRANT SELECT (log, nonce) ON nonce TO {intake};
 def make_schema(connection: Connection[Any], *, intake: str) -> None:
     """Make the tables as the owner, and let the role ``intake`` add signatures.
 
-    Does nothing where they are; several processes may come at once.
+    Where the tables are, they stay; where there is no such role, nobody is let in. May
+    be called again, and by several processes at once.
     """
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCK_LEASE,))
-        found = connection.execute("SELECT to_regclass('log')").fetchone()
-        if found is not None and found[0] is not None:
-            return
-        connection.execute(SCHEMA)
-        connection.execute(sql.SQL(GRANTS).format(intake=sql.Identifier(intake)))
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCK_SCHEMA,))
+        found = connection.execute(
+            "SELECT to_regclass('log') IS NOT NULL, "
+            "EXISTS (SELECT FROM pg_roles WHERE rolname = %s)",
+            (intake,),
+        ).fetchone()
+        assert found is not None
+        is_made, has_intake = found
+        if not is_made:
+            connection.execute(SCHEMA)
+        if has_intake:
+            connection.execute(sql.SQL(GRANTS).format(intake=sql.Identifier(intake)))
 
 
-def add_log(connection: Connection[Any], *, origin: str, settings: str) -> int:
+def add_log(
+    connection: Connection[Any], *, origin: str, settings: str, accepting: bool = True
+) -> int:
     """Record a log and return its id; the id of one that is there already.
 
     ``settings``: as ``open_log.encode_settings`` writes them.
@@ -149,10 +162,10 @@ def add_log(connection: Connection[Any], *, origin: str, settings: str) -> int:
         # Two that come at once: the second waits, and then finds the first's row.
         connection.execute("LOCK TABLE log IN SHARE ROW EXCLUSIVE MODE")
         connection.execute(
-            "INSERT INTO log (id, origin, settings) "
-            "SELECT coalesce(max(id), 0) + 1, %s, %s FROM log "
+            "INSERT INTO log (id, origin, settings, accepting) "
+            "SELECT coalesce(max(id), 0) + 1, %s, %s, %s FROM log "
             "ON CONFLICT (origin) DO NOTHING",
-            (origin, settings),
+            (origin, settings, accepting),
         )
         found = connection.execute("SELECT id FROM log WHERE origin = %s", (origin,))
         row = found.fetchone()

@@ -15,9 +15,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, sql
+from psycopg.errors import InsufficientPrivilege
 
+from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.pg.session import Session
+
+# What waits for a publication beside the pool, each with what its rows are sorted by.
+# Short, and touched by the sequencer alone.
+_QUEUES = {
+    "control": "log, leaf_hash",
+    "withdrawal": "log, nonce",
+    "waiting": "log, key_index",
+    "shown": "log, nonce",
+    "erasure": "log, nonce",
+}
 
 
 def settle_inbox(*, session: Session) -> int:
@@ -27,14 +39,37 @@ def settle_inbox(*, session: Session) -> int:
     is removed. Batches that arrive meanwhile wait for as long as that takes.
     """
     with session.transaction() as connection:
-        connection.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
-        connection.execute(
-            "CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM inbox"
-        )
-        connection.execute("TRUNCATE inbox")
-        return connection.execute(
-            "INSERT INTO inbox SELECT * FROM kept ORDER BY log, nonce"
-        ).rowcount
+        return _write_anew(connection, "inbox", "log, nonce")
+
+
+def settle_queues(*, session: Session) -> None:
+    """Write anew what else waits: withdrawals, leaves of moderators, erasures.
+
+    For the sequencer, between two publications: nobody else touches these.
+    """
+    with session.transaction() as connection:
+        for table, order in _QUEUES.items():
+            _write_anew(connection, table, order)
+
+
+def _write_anew(connection: Connection[Any], table: str, order: str) -> int:
+    name, columns = sql.Identifier(table), sql.SQL(order)
+    held = connection.execute("SELECT pg_relation_size(%s::regclass)", (table,))
+    if held.fetchone() == (0,):
+        # Written anew when it was empty, and nothing has come since.
+        return 0
+    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM {}"
+        ).format(name)
+    )
+    connection.execute(sql.SQL("TRUNCATE {}").format(name))
+    rows = connection.execute(
+        sql.SQL("INSERT INTO {} SELECT * FROM kept ORDER BY {}").format(name, columns)
+    ).rowcount
+    connection.execute("DROP TABLE kept")
+    return rows
 
 
 def drop_journal(connection: Connection[Any]) -> None:
@@ -44,5 +79,11 @@ def drop_journal(connection: Connection[Any]) -> None:
     pg_switch_wal) and ``wal_recycle`` off. Files that a standby has not received yet
     stay until the next time. Not inside a transaction.
     """
-    connection.execute("SELECT pg_switch_wal()")
-    connection.execute("CHECKPOINT")
+    try:
+        connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
+    except InsufficientPrivilege as error:
+        raise StorageFailed(
+            "the ledger's role may not let the journal go (CHECKPOINT, pg_switch_wal): "
+            "see docs/operate/postgresql.md"
+        ) from error

@@ -16,7 +16,6 @@ The steps, each safe to repeat:
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,7 +51,7 @@ from undersigned.ledger.recovery import (
     plan_recovery,
     write_marks,
 )
-from undersigned.ledger.store import open_writer
+from undersigned.ledger.store import Store
 from undersigned.signatures.queries import count_shown_from
 
 # Told (what, done, total), in leaves.
@@ -89,6 +88,7 @@ class Recovery:
 def recover_logs(
     *,
     actor: Actor,
+    store: Store,
     data: Path,
     public: Path,
     keystore: Keystore | None,
@@ -100,52 +100,53 @@ def recover_logs(
 ) -> Recovery:
     """Bring every log to where the public has seen it, and allow a start.
 
-    For the holder of the writer lock, while nothing runs. ``keystore`` None: locked.
+    For the holder of the writer lock, while nothing runs. ``store``: the ledger, with
+    its lease. ``keystore`` None: locked.
     ``mirrors``: verified. ``nothing_published``: see ``plan_recovery``, whose errors
     are raised before anything is changed. Then: MirrorRefused, StorageFailed.
     """
     high_water = HighWater(data / "highwater.json")
-    with closing(open_writer(data / "ledger.sqlite3")) as connection:
-        plan = plan_recovery(
-            connection=connection,
-            high_water=high_water,
+    plan = plan_recovery(
+        store=store,
+        high_water=high_water,
+        public=public,
+        keystore=keystore,
+        mirrors=mirrors,
+        host=host,
+        nothing_published=nothing_published,
+        on_leaves=lambda done, total: on_progress("compare", done, total),
+    )
+    campaigns = {campaign.origin: campaign for campaign in list_all_campaigns()}
+    for log in plan.logs:
+        if log.is_changed:
+            forget_issuance_record(folder=data / "issuance", path=log.path)
+    _record(actor, campaigns, plan, len(mirrors), nothing_published, at)
+    reserve_origins(store=store, origins=plan.lost)
+    write_marks(high_water, plan)
+    imported = [
+        import_log(
+            store=store,
+            plan=log,
             public=public,
-            keystore=keystore,
-            mirrors=mirrors,
-            host=host,
-            nothing_published=nothing_published,
-            on_leaves=lambda done, total: on_progress("compare", done, total),
+            describe=lambda header, keys: _describe(campaigns, header, keys),
+            at=at,
+            on_leaves=lambda done, total: on_progress("import", done, total),
         )
-        campaigns = {campaign.origin: campaign for campaign in list_all_campaigns()}
-        for log in plan.logs:
-            if log.is_changed:
-                forget_issuance_record(folder=data / "issuance", path=log.path)
-        _record(actor, campaigns, plan, len(mirrors), nothing_published, at)
-        reserve_origins(connection=connection, origins=plan.lost)
-        write_marks(high_water, plan)
-        imported = [
-            import_log(
-                connection=connection,
-                plan=log,
-                public=public,
-                describe=lambda header, keys: _describe(campaigns, header, keys),
-                at=at,
-                on_leaves=lambda done, total: on_progress("import", done, total),
-            )
-            for log in plan.logs
-        ]
-        if plan.spine is not None:
-            # After the logs: its rows name them.
-            import_spine(connection=connection, plan=plan.spine, public=public, at=at)
-        # Rows of a pool may be in it, in the order in which they came.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        logs = [
-            _sum_up(log, one, _is_issuing_closed(campaigns.get(log.origin), data, log))
-            for log, one in zip(plan.logs, imported, strict=True)
-        ]
-        if plan.spine is not None:
-            leaves = plan.spine.size - plan.spine.old_size
-            logs.append(_sum_up(plan.spine, Imported(leaves=leaves), False))
+        for log in plan.logs
+    ]
+    if plan.spine is not None:
+        # After the logs: its rows name them.
+        import_spine(store=store, plan=plan.spine, public=public, at=at)
+    # Rows of a pool may be in it, in the order in which they came.
+    store.empty_journal()
+    store.settle()
+    logs = [
+        _sum_up(log, one, _is_issuing_closed(campaigns.get(log.origin), data, log))
+        for log, one in zip(plan.logs, imported, strict=True)
+    ]
+    if plan.spine is not None:
+        leaves = plan.spine.size - plan.spine.old_size
+        logs.append(_sum_up(plan.spine, Imported(leaves=leaves), False))
     return Recovery(tuple(logs), tuple(plan.lost))
 
 
