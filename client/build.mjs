@@ -19,6 +19,7 @@ const SCRIPTS = {
   pow: 4096,
   fields: 1024,
   count: 2048,
+  wait: 2048,
 };
 
 const check = process.argv.includes("--check");

@@ -43,7 +43,7 @@ export const unhex = (digits) =>
 
 /** Unpadded URL-safe base64, as the wire format has it. @param {string} x */
 export const base64url = (x) =>
-  btoa(x).replace(/[+/=]/g, (c) => ({ "+": "-", "/": "_" })[c] || "");
+  btoa(x).replace(/[+/=]/g, (c) => "-_"["+/".indexOf(c)] || "");
 
 /** @param {string} text */
 export const unbase64url = (text) => atob(text.replace(/-/g, "+").replace(/_/g, "/"));

@@ -32,16 +32,18 @@ let promise;
 const load = () =>
   ([body, attempt, nonce, w, due, promise] = JSON.parse(store[key] || "[]"))[0];
 
-function save() {
+const save = () =>
   // In danger mode nothing is ever written to the device.
-  if (data.mode != "danger")
-    store[key] = JSON.stringify([body, attempt, nonce, w, due, promise]);
-}
+  data.mode != "danger" &&
+  (store[key] = JSON.stringify([body, attempt, nonce, w, due, promise]));
 
 /** Fail with a problem code of our own. @param {unknown} ok @param {string} code */
-function must(ok, code) {
+const must = (ok, code) => {
   if (!ok) throw { code };
-}
+};
+
+/** For the other scripts. @param {string} name @param {any} detail */
+const tell = (name, detail) => dispatchEvent(new CustomEvent(name, { detail }));
 
 /**
  * Without cookies or referrer. `mode` stays at its default: with "same-origin" the
@@ -51,17 +53,21 @@ function must(ok, code) {
  * @param {Record<string, string>} [headers]
  * @param {"json" | "arrayBuffer"} kind of answer
  */
-async function call(path, content, headers, kind = "arrayBuffer") {
+const call = async (path, content, headers, kind = "arrayBuffer") => {
   const response = await fetch(data.path + path, {
     method: content && "POST",
     body: content,
-    headers,
+    // A place in line (wait.js): for this request alone.
+    headers: { ...headers, turn: data.turn },
     credentials: "omit",
     referrerPolicy: "no-referrer",
   });
-  if (response.ok) return response[kind]();
+  if (response.ok) {
+    data.turn = "";
+    return response[kind]();
+  }
   throw await response.json();
-}
+};
 
 const fetchKeyTile = async () => str(await call("/tile/entries/" + data.keyTile));
 
@@ -69,7 +75,7 @@ const fetchKeyTile = async () => str(await call("/tile/entries/" + data.keyTile)
 let keyTile;
 
 /** Read the form, check text and key, and make everything secret. */
-async function prepare() {
+const prepare = async () => {
   /** @type {any} */
   const fields = form.elements;
   /** @param {string} name */
@@ -102,10 +108,10 @@ async function prepare() {
   if (!(fields.keep_w || 0).checked) w = "";
   due = Date.now() + text("when") * 36e5;
   save();
-}
+};
 
 /** Have the token signed. @param {string[]} secrets */
-async function issue(secrets) {
+const issue = async (secrets) => {
   const [, , , request, ticket] = secrets;
   const answer = await call("/issue", raw(request), {
     "content-type": "application/private-token-request",
@@ -117,10 +123,10 @@ async function issue(secrets) {
   body.authenticator = base64url(authenticator);
   attempt = 0;
   save();
-}
+};
 
 /** Hand the signature in. */
-async function send() {
+const send = async () => {
   const type = { "content-type": "application/json" };
   const answer = await call("/sign", JSON.stringify(body), type, "json");
   const [, origin, digits] = answer.promise.split("\n");
@@ -128,10 +134,10 @@ async function send() {
   promise = answer.promise;
   body.public = body.salt = null;
   save();
-}
+};
 
 /** Do what comes next; `fresh` allows a new signature to be made from the form. */
-async function run(fresh = false) {
+const run = async (fresh = false) => {
   try {
     show("working");
     // Another tab may have begun meanwhile: its token must not be lost.
@@ -143,11 +149,12 @@ async function run(fresh = false) {
       await send();
     }
     show("signed");
-    dispatchEvent(new CustomEvent("signed", { detail: [body, nonce, w, promise] }));
+    tell("signed", [body, nonce, w, promise]);
   } catch (error) {
     show(body ? "failed" : "form", "error", error.code);
+    tell("failed", error);
   }
-}
+};
 
 /** What a button does, by its data-act. @type {Record<string, () => void>} */
 const acts = {

@@ -74,11 +74,11 @@ export async function encode(message, salt, size) {
  * @param {bigint} x
  * @param {bigint} n
  */
-export function power(x, n) {
+export const power = (x, n) => {
   let y = x;
   for (let i = 16; i--;) y = (y * y) % n;
   return (y * x) % n;
-}
+};
 
 /**
  * Blind the encoded message `m` with the factor `r`: what the issuer signs, and the
@@ -87,12 +87,12 @@ export function power(x, n) {
  * @param {bigint} n
  * @param {bigint} r
  */
-export function blind(m, n, r) {
+export const blind = (m, n, r) => {
   // Euclid: at the end x * r = 1 mod n.
   let [a, b, x, y] = [r, n, BigInt(1), BigInt(0)];
   while (b) [a, b, x, y] = [b, a % b, y, x - (a / b) * y];
   return [(m * power(r, n)) % n, ((x % n) + n) % n];
-}
+};
 
 /**
  * Make everything secret for one signature: [body of the sign request, without its
@@ -145,8 +145,8 @@ export async function makeSignature(keyLeaf, challenge, stance, shown) {
  * @param {string[]} secrets
  * @param {string} answer
  */
-export function open(secrets, answer) {
+export const open = (secrets, answer) => {
   const [n, m, inverse] = secrets.slice(0, 3).map(BigInt);
   const s = (integer(answer) * inverse) % n;
   return power(s, n) == m && octets(s);
-}
+};

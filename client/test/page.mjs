@@ -9,8 +9,9 @@ import vm from "node:vm";
 
 const BUILT = new URL("../../src/undersigned/web/static/undersigned/", import.meta.url);
 const WORDS = [
-  "form working quarantine later failed signed due asking building receipt saved done",
+  "form working waiting quarantine later failed signed due asking building receipt saved done",
   "error undefined fallback text-changed key-not-published token-wrong promise-wrong",
+  "please-wait",
   "ticket-expired receipt-not-ready receipt-wrong personal-data-found",
 ].flatMap((line) => line.split(" "));
 
@@ -60,6 +61,7 @@ export class Browser {
       return element;
     };
     const due = new Element();
+    const before = new Element();
     const listeners = {};
     const timers = [];
     class Clock extends Date {
@@ -70,13 +72,23 @@ export class Browser {
         return browser.now;
       }
     }
+    const event = (act) => ({ target: new Element({ act }) });
     const context = {
       crypto: without === "crypto" ? {} : webcrypto,
       localStorage: this.storage,
       document: {
-        getElementById: (id) => (id === "sign" ? form : new Element({}, statement)),
+        documentElement: { lang: "en" },
+        getElementById: (id) =>
+          // No "line": that is the waiting page's.
+          id === "line" ? null : id === "sign" ? form : new Element({}, statement),
+        querySelector: (selector) => {
+          const [, act] = /^\[data-act=(.*)\]$/.exec(selector);
+          return { click: () => context.onclick(event(act)) };
+        },
         querySelectorAll: (selector) =>
-          ({ "[data-show]": parts, "[data-due]": [due] })[selector] || [],
+          ({ "[data-show]": parts, "[data-due]": [due], "[data-before]": [before] })[
+            selector
+          ] || [],
         createElement: link,
       },
       fetch,
@@ -87,7 +99,7 @@ export class Browser {
       clearTimeout: (id) => id && (timers[id - 1].call = () => {}),
       addEventListener: (name, listener) => (listeners[name] ||= []).push(listener),
       dispatchEvent: (event) =>
-        listeners[event.type].forEach((listener) => listener(event)),
+        (listeners[event.type] || []).forEach((listener) => listener(event)),
       CustomEvent: class {
         constructor(type, { detail }) {
           Object.assign(this, { type, detail });
@@ -119,10 +131,9 @@ export class Browser {
     });
     context.window = context;
     vm.createContext(context);
-    for (const name of ["receipt", "sign"]) {
+    for (const name of ["receipt", "wait", "sign"]) {
       vm.runInContext(readFileSync(new URL(`${name}.js`, BUILT), "utf8"), context);
     }
-    const event = (act) => ({ target: new Element({ act }) });
     return {
       /** The words shown, once everything under way has come to rest. */
       async shown() {
@@ -137,6 +148,7 @@ export class Browser {
         return words;
       },
       due: () => due.textContent,
+      before: () => before.textContent,
       submit() {
         const submitted = { preventDefault: () => (this.prevented = true) };
         form.listeners.submit?.(submitted);

@@ -125,6 +125,59 @@ test("a receipt with a part about the spine", async (context) => {
   });
 });
 
+test("waiting in line", async (context) => {
+  const wait = (turn, before) => ({
+    status: 503,
+    code: "please-wait",
+    more: { before, seconds: 9, reason: "site", retry_after: 3, turn },
+  });
+  const turns = (server) =>
+    server.requests.map(({ path, headers }) => [path, headers.turn]);
+  const { server, page } = begin();
+  const sent = (path) => posted(server, path).map(String);
+
+  await context.test("shows the place and keeps what was made", async () => {
+    server.next.issue = wait("first", 1234);
+    page.submit();
+    assert.equal(await page.shown(), "waiting");
+    assert.equal(page.before(), "1,234");
+    page.pass(2.9e3);
+    assert.equal(await page.shown(), "waiting");
+    assert.equal(sent("issue").length, 1);
+  });
+  await context.test("goes on by itself, with its turn and the same bytes", async () => {
+    server.next.issue = wait("again", 7);
+    page.pass(0.8e3);
+    for (let i = 0; i < 500 && sent("issue").length < 2; i++) await page.shown();
+    for (let i = 0; i < 500 && page.before() !== "7"; i++) await page.shown();
+    server.next.sign = wait("other", 2);
+    page.pass(4e3);
+    for (let i = 0; i < 500 && sent("sign").length < 1; i++) await page.shown();
+    for (let i = 0; i < 500 && page.before() !== "2"; i++) await page.shown();
+    assert.equal(new Set(sent("issue")).size, 1);
+  });
+  await context.test("waits too while the server is away", async () => {
+    server.next.sign = "lost";
+    page.pass(4e3);
+    for (let i = 0; i < 500 && sent("sign").length < 2; i++) await page.shown();
+    assert.equal(await page.shown(), "waiting");
+    page.pass(13e3);
+    for (let i = 0; i < 500 && (await page.shown()) !== "signed"; i++);
+    assert.equal(await page.shown(), "signed");
+    assert.equal(new Set(sent("sign")).size, 1);
+  });
+  await context.test("sends a turn with the request it was given for only", () => {
+    assert.deepEqual(turns(server).slice(1), [
+      ["issue", ""],
+      ["issue", "first"],
+      ["issue", "again"],
+      ["sign", ""],
+      ["sign", "other"],
+      ["sign", "other"],
+    ]);
+  });
+});
+
 test("w is not kept unless it was asked for", async () => {
   const { browser, server, page } = begin();
   page.submit();

@@ -42,10 +42,10 @@ const answer = (status, body, headers = {}) => ({
   json: async () => JSON.parse(body),
   text: async () => String(body),
 });
-const problem = (status, code, headers) =>
+const problem = (status, code, headers, more) =>
   answer(
     status,
-    JSON.stringify({ type: "about:blank", title: "", status, code }),
+    JSON.stringify({ type: "about:blank", title: "", status, code, ...more }),
     headers,
   );
 
@@ -102,7 +102,7 @@ export class Server {
     this.requests.push({ path, body, headers, credentials, referrerPolicy });
     const fault = this.next[path];
     delete this.next[path];
-    if (fault?.code) return problem(fault.status, fault.code);
+    if (fault?.code) return problem(fault.status, fault.code, {}, fault.more);
     const response = this[method + " " + path.split("/")[0]](path, body, headers);
     if (fault === "lost") throw new TypeError("Failed to fetch");
     return response;

@@ -2,8 +2,10 @@
 
 The product as it is, with one difference: its clock is the machine's plus an offset.
 ``advance SECONDS`` on standard input moves it and does what time asks for, so that a
-journey need not wait a minute for a publication. Answers ``done`` on standard output;
-the first line there is the port.
+journey need not wait a minute for a publication. ``room STAGE NUMBER`` lets so many
+into a stage of signing at once: with none, everybody waits in line, as where more come
+than the machine can take. Answers ``done`` on standard output; the first line there is
+the port.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import os
 import sys
 import threading
 from datetime import datetime, timedelta
+from typing import cast
 
 from undersigned.config.context import set_up_database, set_up_django
 from undersigned.config.env import read_environment
 from undersigned.kernel.clock import SystemClock
+from undersigned.safety.turns import Stage
 
 
 class MovedClock:
@@ -42,9 +46,15 @@ def main() -> None:
     def obey(engine: Engine) -> None:
         engine.tick(clock.now())
         for line in sys.stdin:
-            clock.offset += timedelta(seconds=int(line.split()[1]))
-            engine.tick(clock.now())
-            engine.show_changes()
+            verb, *words = line.split()
+            if verb == "room":
+                engine.services.lines.lines[cast("Stage", words[0])].room = int(
+                    words[1]
+                )
+            else:
+                clock.offset += timedelta(seconds=int(words[0]))
+                engine.tick(clock.now())
+                engine.show_changes()
             print("done", flush=True)
         os._exit(0)
 

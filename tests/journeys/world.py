@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT
+from undersigned.safety.turns import Stage
 
 CAMPAIGN = """
 id = "{id}"
@@ -93,10 +94,17 @@ class World:
 
     def advance(self, seconds: int = 60) -> None:
         """Let time pass; publications that fall due are made before this returns."""
+        self.moved += timedelta(seconds=seconds)
+        self._tell(f"advance {seconds}")
+
+    def make_room(self, stage: Stage, people: int) -> None:
+        """Let so many into a stage of signing at once; 0: everybody waits in line."""
+        self._tell(f"room {stage} {people}")
+
+    def _tell(self, line: str) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.moved += timedelta(seconds=seconds)
-        self.process.stdin.write(f"advance {seconds}\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "done\n"
 

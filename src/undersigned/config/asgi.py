@@ -15,6 +15,7 @@ from undersigned.web.hot.files import Files
 from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.wire import ASGIApp
 from undersigned.web.hot.witness import WitnessPath
+from undersigned.web.public.waiting import render_wait
 
 # Pages are read by two threads; signing never waits for them.
 PAGE_THREADS = 2
@@ -31,6 +32,7 @@ def make_app(engine: Engine) -> HotApp:
         files=Files(public=engine.environment.public, static=[STATIC], cache=cache),
         pages=Pages(renderer=engine.renderer, store=engine.pages, cache=cache),
         behind=cast("ASGIApp", behind),
+        render_wait=render_wait,
         witness=WitnessPath(
             witness=engine.witnessing.witness, clock=engine.services.clock
         ),

@@ -56,6 +56,7 @@ from undersigned.ledger.queries import (
 )
 from undersigned.safety.intake import Intake
 from undersigned.safety.switches import Flip, Switches
+from undersigned.safety.turns import Lines
 from undersigned.signatures.book import SigningBook
 from undersigned.signatures.operations.close import (
     advance_closing,
@@ -297,12 +298,14 @@ def _make_engine(
         on_mail_failure=on_mail_failure,
         takes_mail=bool(environment.smtp_url) or environment.mode != "production",
     )
+    intake = Intake()
     services = Services(
         clock=clock,
         ledger=ledger,
         issuer=issuer,
         desk=desk,
-        intake=Intake(),
+        intake=intake,
+        lines=Lines(intake=intake, room_for_mail=desk.count_room),
         settings=facts,
         book=SigningBook(ledger, switches),
     )

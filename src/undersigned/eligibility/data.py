@@ -32,6 +32,22 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class MailsWaiting:
+    """How many mails wait to be sent, and roughly how long all of them take.
+
+    ``seconds`` None: not known yet.
+    """
+
+    waiting: int
+    seconds: int | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether somebody who waits for a mail should know: few are gone at once."""
+        return self.waiting >= 20
+
+
+@dataclass(frozen=True, slots=True)
 class Confirmation:
     """What a confirmation link leads to."""
 

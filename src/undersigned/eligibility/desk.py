@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from undersigned.credentials.issuer import Issuer
-from undersigned.eligibility.data import ConfirmationMail, Mail
+from undersigned.eligibility.data import ConfirmationMail, Mail, MailsWaiting
 from undersigned.kernel.errors import Unavailable
+from undersigned.safety.line import Meter
 
 MAX_QUEUED = 20_000
 MAILBOX_SIZE = 200
@@ -71,6 +72,8 @@ class EligibilityDesk:
         self._queue: queue.Queue[ConfirmationMail | None]
         self._queue = queue.Queue(maxsize=MAX_QUEUED)
         self._lock = threading.Lock()
+        # How fast mails leave.
+        self._sent = Meter()
         # Keyed by nullifier and by ask id: keyed hashes and random bytes, no address.
         self._mails_sent: dict[bytes, int] = {}
         self._attempts: dict[bytes, int] = {}
@@ -112,10 +115,25 @@ class EligibilityDesk:
 
     def enqueue(self, mail: ConfirmationMail) -> None:
         """Queue a mail. Raises MailQueueFull."""
+        if self._queue.empty():
+            with self._lock:
+                self._sent.start()
         try:
             self._queue.put_nowait(mail)
         except queue.Full:
             raise MailQueueFull() from None
+
+    def count_room(self) -> int:
+        """Return how many mails more could be queued now."""
+        return MAX_QUEUED - self._queue.qsize()
+
+    def look(self) -> MailsWaiting:
+        """Return how many mails wait. The same for whoever asks: no address tells."""
+        waiting = self._queue.qsize()
+        with self._lock:
+            rate = self._sent.read()
+        seconds = int(waiting / rate) + 1 if rate else None
+        return MailsWaiting(waiting=waiting, seconds=seconds)
 
     def give_back_mail(self, nullifier: bytes) -> None:
         """Take one mail off an address's count: it was never queued."""
@@ -128,6 +146,8 @@ class EligibilityDesk:
             item = self._queue.get()
             if item is None:
                 return
+            with self._lock:
+                self._sent.count()
             try:
                 self.sender.send(self._render(item))
             except MailNotSent as error:

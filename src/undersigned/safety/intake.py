@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from undersigned.kernel.errors import Unavailable
@@ -19,6 +21,14 @@ class TooManyRequests(Unavailable):
     """This network has asked too often. ``retry_after_seconds`` says when to return."""
 
     code: ClassVar[str] = "too-many-requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """When one's turn is: in how many seconds, and after how many of one's network."""
+
+    seconds: int
+    before: int
 
 
 class Intake:
@@ -44,22 +54,34 @@ class Intake:
 
     def require(self, address: str | None) -> None:
         """Take one from the bucket of ``address``. Raises TooManyRequests."""
+        self.reserve(address, most=0)
+
+    def reserve(self, address: str | None, *, most: int) -> Reserved:
+        """Take one from the bucket of ``address``, also one that is not there yet.
+
+        Of those at most ``most``: many people may come from one network. Returns when
+        it will be there, and how many of that network come before. Raises
+        TooManyRequests.
+        """
         network = self._network(address)
         if network is None:
-            return
+            return Reserved(0, 0)
         key = hmac.digest(self._key, network, "sha256")[:12]
         now = self._monotonic()
         with self._lock:
             left, at = self._buckets.pop(key, (float(self._burst), now))
             left = min(self._burst, left + (now - at) * self._per_second)
-            if left < 1:
+            if left < 1 - most:
                 self._buckets[key] = (left, now)
-                wait = int((1 - left) / self._per_second) + 1
+                wait = int((1 - most - left) / self._per_second) + 1
                 raise TooManyRequests(retry_after_seconds=wait)
             # Re-inserted at the end: the oldest entries are the first to be dropped.
             self._buckets[key] = (left - 1, now)
             while len(self._buckets) > _MAX_BUCKETS:
                 self._buckets.pop(next(iter(self._buckets)))
+        if left >= 1:
+            return Reserved(0, 0)
+        return Reserved(math.ceil((1 - left) / self._per_second), max(0, int(-left)))
 
     @staticmethod
     def _network(address: str | None) -> bytes | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
+from undersigned.web.hot.door import Door, describe_turn
 from undersigned.web.hot.files import Files
 from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.sign import SigningPaths
 from undersigned.web.hot.wire import (
+    NO_STORE,
     ASGIApp,
     ClientGone,
     MethodNotTaken,
@@ -16,13 +20,17 @@ from undersigned.web.hot.wire import (
     Scope,
     Send,
     answer,
+    hand_on,
     receive_whole,
 )
 from undersigned.web.hot.witness import WITNESS_PATH, WitnessPath
 from undersigned.web.shared.problem import as_anticipated, problem
 from undersigned.web.shared.public_files import is_log_file
 from undersigned.web.shared.services import Services
+from undersigned.web.shared.waiting import RenderWait
 
+# By scripts that wait for their turn.
+_WAIT_PREFIX = "wait/"
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -31,7 +39,7 @@ class HotApp:
 
     ``witness``: what cosigns other people's logs; it refuses all that are not trusted.
     ``pages``: rendered pages, where they are kept. ``prefix_static``: where the site's
-    own files are asked for, ``static/``.
+    own files are asked for, ``static/``. ``render_wait``: the page for who must wait.
     """
 
     def __init__(
@@ -43,11 +51,13 @@ class HotApp:
         witness: WitnessPath | None = None,
         pages: Pages | None = None,
         prefix_static: str = "static/",
+        render_wait: RenderWait | None = None,
     ) -> None:
         self.services = services
         self._files = files
         self._pages = pages
         self._behind = behind
+        self._door = Door(services=services, behind=behind, render=render_wait)
         self._witness = witness
         self._prefix_static = prefix_static
         self.signing = SigningPaths(services)
@@ -72,14 +82,19 @@ class HotApp:
             elif path == WITNESS_PATH and self._witness is not None:
                 await self._witness.handle(scope, receive, send)
                 taken = True
+            elif path.startswith(_WAIT_PREFIX):
+                await self._tell_turn(path[len(_WAIT_PREFIX) :], scope, send)
+                taken = True
             elif path.startswith(self._prefix_static):
                 name = path[len(self._prefix_static) :]
                 await self._files.send_static(scope, send, name)
                 taken = True
             else:
                 taken = self._pages is not None and await self._pages.send(scope, send)
+            body = None
             if not taken and scope["method"] not in _BODILESS:
-                receive = await receive_whole(scope, receive)
+                body = await receive_whole(scope, receive)
+                receive = hand_on(body, receive)
         except (UndersignedError, StorageFailed) as found:
             error = as_anticipated(found) or StoreStopped()
             status, body, headers = problem(error)
@@ -90,8 +105,15 @@ class HotApp:
         except ClientGone:
             return
         if not taken:
-            scope["undersigned"] = self.services
-            await self._behind(scope, receive, send)
+            await self._door.pass_on(scope, receive, send, body=body)
+
+    async def _tell_turn(self, turn: str, scope: Scope, send: Send) -> None:
+        """Answer ``GET wait/TURN``: how long yet. Nothing changes by asking."""
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotTaken(allowed="GET, HEAD")
+        body = json.dumps(describe_turn(self.services.lines.look(turn))).encode()
+        headers = [(b"content-type", b"application/json"), NO_STORE]
+        await answer(send, 200, body, headers, head=scope["method"] == "HEAD")
 
     async def _handle_campaign(
         self, path: str, scope: Scope, receive: Receive, send: Send

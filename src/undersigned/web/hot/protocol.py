@@ -4,8 +4,8 @@
 length are answered by the connection itself: no task, no event, no ASGI messages, one
 write. Everything else, and whatever is the least unusual about these two (a body in
 chunks, ``Expect``, a second request before the first is answered, a reader who does
-not read), goes the ASGI way and gets the same bytes from the same functions. Why this
-is worth its lines: docs/adr/0013.
+not read, people who wait in line), goes the ASGI way and gets the same bytes from the
+same functions. Why this is worth its lines: docs/adr/0013.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, cast
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from undersigned.safety.turns import Stage
 from undersigned.signatures.book import BookEntry
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.limits import LimitedProtocol
@@ -84,6 +85,9 @@ _WAYS: dict[bytes, tuple[bytes, int, Start, bytes]] = {
         _encode_head(HTTPStatus.OK, SIGNED_HEADERS),
     ),
 }
+
+
+_STAGES: dict[bytes, Stage] = {b"issue": "issue", b"sign": "sign"}
 
 
 class _EventNobodyAwaits:
@@ -180,6 +184,8 @@ class SigningProtocol(LimitedProtocol):
             or self.limit_concurrency is not None
             or self.server_state.default_headers
             or not (self.cycle is None or self.cycle.response_complete)
+            # Where there is a line, a request needs its address and its turn.
+            or not self.front.signing.is_open(_STAGES[action])
         ):
             return None
         media, limit, start, head = way

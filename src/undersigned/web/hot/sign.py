@@ -12,6 +12,7 @@ import msgspec
 
 from undersigned.credentials.operations import issue
 from undersigned.kernel.errors import NotFound, UndersignedError
+from undersigned.safety.turns import Stage
 from undersigned.signatures.book import BookEntry
 from undersigned.signatures.operations.redeem import (
     SignatureMalformed,
@@ -31,6 +32,8 @@ from undersigned.web.hot.wire import (
     Scope,
     Send,
     answer,
+    find_address,
+    find_header,
     read_body,
     require_media_type,
 )
@@ -92,6 +95,8 @@ _promise_encoder = msgspec.json.Encoder()
 
 ISSUE_MEDIA = b"application/private-token-request"
 SIGN_MEDIA = b"application/json"
+# The turn that an earlier refusal gave (safety.turns).
+TURN_HEADER = b"turn"
 _JSON = (b"content-type", SIGN_MEDIA)
 ISSUED_HEADERS = [(b"content-type", b"application/private-token-response"), NO_STORE]
 SIGNED_HEADERS = [_JSON, NO_STORE]
@@ -211,27 +216,59 @@ class SigningPaths:
         ticket = find_ticket(scope["headers"])
         body = await read_body(scope, receive, limit=ISSUE_LIMIT_BYTES)
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.start_issue(book_entry, ticket, body, partial(_settle, answered))
+        self.start_issue(
+            book_entry, ticket, body, partial(_settle, answered), caller=scope
+        )
         await answer(send, 200, await answered, ISSUED_HEADERS)
 
+    def is_open(self, stage: Stage) -> bool:
+        """Whether somebody without a turn could come in now."""
+        return self._services.lines.is_open(stage)
+
     def start_issue(
-        self, book_entry: BookEntry, ticket: str, body: bytes, done: Done
+        self,
+        book_entry: BookEntry,
+        ticket: str,
+        body: bytes,
+        done: Done,
+        *,
+        caller: Scope | None = None,
     ) -> None:
         """Answer a TokenRequest: ``done`` is called on the running loop, later.
 
-        Nobody gets a token while the log could not take the signature. Raises that,
-        and what ``credentials.operations.issue`` raises.
+        Nobody gets a token while the log could not take the signature. ``caller``: the
+        request, for its turn and its network. Raises PleaseWait and what
+        ``credentials.operations.issue`` raises.
         """
         require_taking(book_entry=book_entry, book=self._services.book)
         bridge = self._get_bridge(asyncio.get_running_loop())
-        issue(
-            issuer=self._services.issuer,
-            origin=book_entry.campaign.origin,
-            ticket=ticket,
-            request=body,
-            at=self._services.clock.now(),
-            done=lambda result: bridge.call(lambda: done(result)),
-        )
+        leave = self._come("issue", caller)
+
+        def settle(result: bytes | UndersignedError) -> None:
+            leave()
+            done(result)
+
+        try:
+            issue(
+                issuer=self._services.issuer,
+                origin=book_entry.campaign.origin,
+                ticket=ticket,
+                request=body,
+                at=self._services.clock.now(),
+                done=lambda result: bridge.call(lambda: settle(result)),
+            )
+        except BaseException:
+            leave()
+            raise
+
+    def _come(self, stage: Stage, caller: Scope | None) -> Callable[[], None]:
+        """Come in to a stage; return what leaves it. Raises PleaseWait."""
+        lines, turn, address = self._services.lines, "", None
+        if caller is not None:
+            turn = (find_header(caller, TURN_HEADER) or b"").decode("latin-1")
+            address = find_address(caller)
+        lines.come(stage, turn=turn, address=address)
+        return lambda: lines.leave(stage)
 
     async def _sign(
         self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
@@ -239,24 +276,39 @@ class SigningPaths:
         require_media_type(scope, SIGN_MEDIA)
         body = await read_body(scope, receive, limit=SIGN_LIMIT_BYTES)
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.start_sign(book_entry, body, partial(_settle, answered))
+        self.start_sign(book_entry, body, partial(_settle, answered), caller=scope)
         await answer(send, 200, await answered, SIGNED_HEADERS)
 
-    def start_sign(self, book_entry: BookEntry, body: bytes, done: Done) -> None:
+    def start_sign(
+        self,
+        book_entry: BookEntry,
+        body: bytes,
+        done: Done,
+        *,
+        caller: Scope | None = None,
+    ) -> None:
         """Take a signature: ``done`` is called on the running loop once it is durable.
 
-        It receives the promise's JSON, or why there is none. Raises BodyNotValid and
-        what ``signatures.operations.redeem`` raises.
+        It receives the promise's JSON, or why there is none. ``caller``: as above.
+        Raises BodyNotValid, PleaseWait and what ``signatures.operations.redeem``
+        raises.
         """
         bridge = self._get_bridge(asyncio.get_running_loop())
-        nonce = redeem(
-            book=self._services.book,
-            book_entry=book_entry,
-            request=parse_sign_body(body),
-            done=lambda error: bridge.call(lambda: promise(error)),
-        )
+        request = parse_sign_body(body)
+        leave = self._come("sign", caller)
+        try:
+            nonce = redeem(
+                book=self._services.book,
+                book_entry=book_entry,
+                request=request,
+                done=lambda error: bridge.call(lambda: promise(error)),
+            )
+        except BaseException:
+            leave()
+            raise
 
         def promise(error: BaseException | None) -> None:
+            leave()
             if error is None:
                 try:
                     done(self._make_promise(book_entry, nonce))

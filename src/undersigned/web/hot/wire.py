@@ -105,8 +105,14 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     return bytes(body)
 
 
-async def receive_whole(scope: Scope, receive: Receive) -> Receive:
-    """Return what hands on a body that is here already, whole.
+def find_address(scope: Scope) -> str | None:
+    """Return the address that a request came from, as the trusted proxy has it."""
+    client = scope.get("client")
+    return str(client[0]) if client else None
+
+
+async def receive_whole(scope: Scope, receive: Receive) -> bytes:
+    """Return a body once it is here, whole.
 
     A page thread that waits for a body waits as long as its sender likes, and there
     are two of them: a body is awaited here, where waiting costs nothing, for a minute
@@ -114,15 +120,19 @@ async def receive_whole(scope: Scope, receive: Receive) -> Receive:
     """
     try:
         async with asyncio.timeout(PAGE_BODY_SECONDS):
-            body = await read_body(scope, receive, limit=PAGE_LIMIT_BYTES)
+            return await read_body(scope, receive, limit=PAGE_LIMIT_BYTES)
     except TimeoutError:
         raise BodyTooSlow(seconds=PAGE_BODY_SECONDS) from None
+
+
+def hand_on(body: bytes, receive: Receive) -> Receive:
+    """Return what hands on a body that is here already, then what still comes."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def hand_on() -> MutableMapping[str, Any]:
+    async def receive_next() -> MutableMapping[str, Any]:
         return messages.pop() if messages else await receive()
 
-    return hand_on
+    return receive_next
 
 
 def require_media_type(scope: Scope, wanted: bytes) -> None:
@@ -140,9 +150,13 @@ async def answer(
     *,
     head: bool = False,
     policy: Headers = SAME_ORIGIN,
+    safe: Headers = SAFE,
 ) -> None:
-    """Send one whole answer; ``head`` leaves the body out, ``policy`` says to whom."""
-    every = [*headers, *SAFE, *policy]
+    """Send one whole answer; ``head`` leaves the body out, ``policy`` says to whom.
+
+    ``safe``: a page brings its own.
+    """
+    every = [*headers, *safe, *policy]
     if status != 304:
         # A 304 has no body, and the server would wait for one of that length.
         every.append((b"content-length", str(len(body)).encode()))

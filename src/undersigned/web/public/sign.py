@@ -15,6 +15,7 @@ from undersigned.campaigns.queries import get_campaign
 from undersigned.credentials.operations import ClassNotOffered
 from undersigned.credentials.tickets import TicketNotYetValid
 from undersigned.eligibility import operations as eligibility
+from undersigned.eligibility.data import MailsWaiting
 from undersigned.eligibility.queries import read_ticket
 from undersigned.kernel.errors import Refused, Unavailable, UndersignedError
 from undersigned.kernel.ids import CampaignId
@@ -92,7 +93,9 @@ def _ask_by_email(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     except eligibility.AddressNotValid as error:
         add_refusal(form, "address", error)
         return sign_pages.brief_page(request, campaign, klass="email", form=form)
-    return _code_page(request, campaign, MailedCodeForm(), ask=token)
+    return _code_page(
+        request, campaign, MailedCodeForm(), ask=token, mails=here.desk.look()
+    )
 
 
 def _code_page(
@@ -101,8 +104,13 @@ def _code_page(
     form: MailedCodeForm,
     *,
     ask: str,
+    mails: MailsWaiting | None = None,
 ) -> HttpResponse:
-    context: dict[str, object] = {"form": form, "carried": {"ask": ask}}
+    context: dict[str, object] = {
+        "form": form,
+        "carried": {"ask": ask},
+        "mails": mails,
+    }
     return sign_pages.render_step(request, "sign/mail", campaign, context)
 
 

@@ -159,6 +159,8 @@ def make_resume_data(here: Services, campaign: Campaign) -> dict[str, object]:
     standard = str(campaign.mode) == "standard"
     return {
         "path": f"/{campaign.path}",
+        # Filled by the script that waits in line.
+        "turn": "",
         "origin": campaign.origin,
         "issuer": here.book.get_issuer_name(campaign.path, here.settings.host),
         "mode": str(campaign.mode),

@@ -210,6 +210,7 @@ _SERVER_CODES = (
     "key-index-unknown",
     "names-not-shown",
     "personal-data-found",
+    "please-wait",
     "receipt-not-ready",
     "signature-malformed",
     "text-not-clean",

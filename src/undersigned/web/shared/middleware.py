@@ -11,6 +11,7 @@ from typing import ClassVar
 from django.http import HttpRequest, HttpResponse
 
 from undersigned.kernel.errors import NotAllowed
+from undersigned.web.shared.crossing import is_from_elsewhere
 from undersigned.web.shared.errors import error_page, status_page
 from undersigned.web.shared.headers import HEADERS
 from undersigned.web.shared.problem import as_anticipated
@@ -40,19 +41,12 @@ class CrossSiteRequest(NotAllowed):
 
 
 def is_cross_site(request: HttpRequest) -> bool:
-    """Whether another site made the browser send this.
-
-    There are no cookies here, so such a request would carry nobody's authority; it is
-    refused so that no page can spend a visitor's address or rate limit. ``none`` is a
-    reload or a typed address. A browser that sends no ``Sec-Fetch-Site`` (old, or on
-    plain HTTP) sends ``Origin: null`` from our own pages too, because they send no
-    referrer: such a request passes.
-    """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin", "null")
-    return origin != "null" and origin != f"{request.scheme}://{request.get_host()}"
+    """Whether another site made the browser send this."""
+    return is_from_elsewhere(
+        site=request.headers.get("Sec-Fetch-Site"),
+        origin=request.headers.get("Origin"),
+        own=f"{request.scheme}://{request.get_host()}",
+    )
 
 
 def security_headers(get_response: Next) -> Next:

@@ -19,6 +19,7 @@ from undersigned.kernel.errors import (
     Unavailable,
     UndersignedError,
 )
+from undersigned.safety.turns import PleaseWait
 
 
 def noop(text: str) -> str:
@@ -274,6 +275,15 @@ _say(
     noop("Wait a little and try again. Nothing was lost."),
 )
 _say(
+    "please-wait",
+    503,
+    noop("Many people are here just now: please wait"),
+    noop(
+        "More come than this machine can take at once. Nothing is lost; your place is"
+        " kept if you come back with it."
+    ),
+)
+_say(
     "mail-queue-full",
     503,
     noop("Too many mails are waiting"),
@@ -465,16 +475,33 @@ def retry_after(error: UndersignedError) -> int | None:
     return seconds if isinstance(seconds, int) else None
 
 
-def encode_problem(said: Said, code: str) -> bytes:
-    """Return the one JSON shape of the product: RFC 9457 with a stable ``code``."""
+def encode_problem(
+    said: Said, code: str, *, wait: dict[str, object] | None = None
+) -> bytes:
+    """Return the one JSON shape of the product: RFC 9457 with a stable ``code``.
+
+    ``wait``: the members that ``please-wait`` has besides (describe_wait).
+    """
     found = {
         "type": "about:blank",
         "title": said.title,
         "status": said.status,
         "code": code,
         "detail": said.detail,
+        **(wait or {}),
     }
     return json.dumps(found, ensure_ascii=False).encode()
+
+
+def describe_wait(wait: PleaseWait) -> dict[str, object]:
+    """Return a place in line as JSON has it."""
+    return {
+        "before": wait.before,
+        "seconds": wait.seconds,
+        "reason": wait.reason,
+        "retry_after": wait.retry_after_seconds,
+        "turn": wait.turn,
+    }
 
 
 def problem(error: UndersignedError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
@@ -487,4 +514,5 @@ def problem(error: UndersignedError) -> tuple[int, bytes, list[tuple[bytes, byte
     seconds = retry_after(error)
     if seconds is not None:
         headers.append((b"retry-after", str(seconds).encode()))
-    return said.status, encode_problem(said, error.code), headers
+    wait = describe_wait(error) if isinstance(error, PleaseWait) else None
+    return said.status, encode_problem(said, error.code, wait=wait), headers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from undersigned.kernel.clock import Clock
     from undersigned.ledger.ledger import Ledger
     from undersigned.safety.intake import Intake
+    from undersigned.safety.turns import Lines
     from undersigned.signatures.book import SigningBook
+
+# In the scope of a request that was counted at the door.
+TURN_TAKEN: Final = "undersigned.turn"
 
 InstanceMode: TypeAlias = Literal["development", "demo", "production"]
 
@@ -45,6 +49,7 @@ class Services:
     issuer: Issuer
     desk: EligibilityDesk
     intake: Intake
+    lines: Lines
     settings: InstanceFacts
 
 
@@ -65,6 +70,9 @@ def require_turn(request: HttpRequest) -> None:
     """Count one attempt from the caller's network. Raises TooManyRequests.
 
     The address is looked at and forgotten; only a keyed hash of its network is held,
-    in memory (safety.intake).
+    in memory (safety.intake). Not where the door has done so already (web.hot.door).
     """
+    scope = cast("WSGIRequest", request).environ["asgi.scope"]
+    if scope.get(TURN_TAKEN):
+        return
     services(request).intake.require(request.META.get("REMOTE_ADDR"))
