@@ -23,6 +23,7 @@ from undersigned.drills import (
     disk,
     double,
     faults,
+    flood,
     live,
     order,
     power,
@@ -41,6 +42,12 @@ def vectors_with_any_signature(values: Values) -> Values:
     """A verifier that takes every note."""
     with patch("undersigned_verify.note.verify_note", lambda _note, _key: None):
         return vectors.run(values)
+
+
+def flood_with_a_rude_server(values: Values) -> Values:
+    """A server that tells people any place, and forgets what they wrote."""
+    with patch.object(flood, "SERVER", "tests.drills.rude_server"):
+        return flood.run(values)
 
 
 def double_for_everybody(values: Values) -> Values:

@@ -29,6 +29,7 @@ BROKEN = [
     ("faults_that_nobody_hears", ["stops loudly"]),
     ("power_with_unsynced_ledger", ["of 12 states"]),
     ("power_with_unsynced_names", ["of 12 states"]),
+    ("flood_with_a_rude_server", ["ever got worse", "came back in the page"]),
     ("disk_that_nobody_hears", ["without stopping loudly"]),
     ("restore_with_the_pool", ["can be told from a backup"]),
     ("restore_without_import", ["every leaf of the mirror", "are inconsistent"]),

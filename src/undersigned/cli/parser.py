@@ -352,7 +352,7 @@ def _add_instance(nouns: Any) -> None:
 # In the order in which a failure says most: forms, then the log, then storage.
 DRILLS = (
     *("vectors", "tamper", "double", "close", "clock", "order", "unlink"),
-    "witness",
+    *("witness", "flood"),
     *("faults", "disk", "power", "crash", "restore", "seize"),
 )
 

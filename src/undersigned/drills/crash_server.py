@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,6 +92,16 @@ class Fuse:
         os.replace = watch("replace", os.replace)
 
 
+def make_slow(step: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """Return a step that waits before it begins."""
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(seconds)
+        return step(*arguments)
+
+    return slowly
+
+
 def make_jobs(fuse: Fuse, clock: FastClock) -> dict[str, Any]:
     """Return the drill's own jobs for the control socket."""
     from undersigned.campaigns.queries import get_any_campaign
@@ -149,7 +160,20 @@ def make_jobs(fuse: Fuse, clock: FastClock) -> dict[str, Any]:
         yield {"doing": "setting the clock"}
         return {"now": clock.jump(timedelta(seconds=values["seconds"])).timestamp()}
 
+    def slow_down(
+        engine: RunningEngine, values: Values
+    ) -> Generator[Values, None, Values]:
+        """Set the room of stages of signing; let each batch of a store take longer."""
+        yield {"doing": "slowing down"}
+        for stage, line in engine.services.lines.lines.items():
+            line.room = values["rooms"].get(stage, line.room)
+        stores: list[Any] = [engine.services.issuer, engine.services.ledger.writer]
+        for store in stores:
+            store._commit = make_slow(store._commit, values["seconds"])
+        return {}
+
     return {
+        "drill-slow": slow_down,
         "drill-tickets": grant,
         "drill-fuse": light,
         "drill-limit": limit,

@@ -67,6 +67,11 @@ def b64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def unb64url(text: str) -> bytes:
+    """Return the bytes of unpadded base64url."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 async def read_keys(site: Site, path: str) -> dict[str, KeyFacts]:
     """Return the keys of a campaign by class, from its public log."""
     note = (await get(site, f"/{path}/checkpoint")).body
