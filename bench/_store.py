@@ -28,7 +28,7 @@ from bench._instance import CAMPAIGN, ISSUER_HOST, Fixture, make_fixture, read_c
 from bench._results import FIXTURES
 from undersigned.credentials import issuance_file
 from undersigned.kernel.keystore import Keystore
-from undersigned.ledger import store
+from undersigned.ledger import embedded
 from undersigned.ledger.data import PooledSignature
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import publish_now, submit_signature
@@ -72,7 +72,7 @@ def _find_base(smaller: list[int]) -> Fixture:
 
 def _identify() -> str:
     """Return what a store's layout depends on, so that no other is used again."""
-    text = store.SCHEMA + issuance_file.SCHEMA
+    text = embedded.SCHEMA + issuance_file.SCHEMA
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
