@@ -21,9 +21,19 @@ from tests.support import SRC
 from undersigned.campaigns.data import Campaign
 from undersigned.cli import pages_dump
 from undersigned.cli.pages_dump import DUMP
-from undersigned.config.env import DatabaseAddress, parse_database_url
+from undersigned.config.env import (
+    NAME_OF_TEST_LEDGER,
+    DatabaseAddress,
+    parse_database_url,
+)
 
 pytestmark = pytest.mark.postgresql
+
+
+@pytest.fixture(autouse=True)
+def _ledger_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where only the pages are on a server: a backup refuses any other ledger."""
+    monkeypatch.delenv(NAME_OF_TEST_LEDGER)
 
 
 @pytest.fixture
