@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from tests.factories.instances import HOST, Instance
+from undersigned.cli.control import ControlServer
 from undersigned.config.doctor import examine
 from undersigned.config.env import read_environment
+from undersigned.config.front_doctor import judge_arrivals
 from undersigned.drills.small_log import SmallLog
 from undersigned.kernel import keystore
 from undersigned.kernel.keystore import Keystore
+from undersigned.safety.arrivals import Arrivals
 from undersigned.witness.key import WitnessKey
 from undersigned.witness.operations import (
     ConsistencyNotProven,
@@ -147,6 +151,87 @@ class TestTheAddress:
         instance.open_campaign()
         assert "host-changed" not in find(instance)
         assert find(instance, HOST="other.example")["host-changed"] == "danger"
+
+
+class TestWhatStandsInFront:
+    HTTPS: ClassVar[dict[str, str]] = {
+        "BASE_URL": "https://petitions.example",
+        "TRUSTED_PROXY": "127.0.0.1",
+    }
+
+    @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "10.0.0.5:8000", "[::]:8000"])
+    def test_a_listener_beside_the_proxy_is_a_warning(
+        self, instance: Instance, bind: str
+    ) -> None:
+        found = find(instance, BIND=bind, **self.HTTPS)
+        assert found["listens-beside-proxy"] == "warning"
+        assert "listens-beside-proxy" not in find(instance, **self.HTTPS)
+
+    @pytest.mark.parametrize(
+        "trusted", ["*", "0.0.0.0/0", "127.0.0.1, 10.0.0.0/8", "::/0", "fd00::/48"]
+    )
+    def test_trusting_everybody_is_dangerous(
+        self, instance: Instance, trusted: str
+    ) -> None:
+        found = find(instance, TRUSTED_PROXY=trusted)
+        assert found["proxy-trust-wide"] == "danger"
+
+    @pytest.mark.parametrize(
+        "trusted", ["127.0.0.1", "10.0.0.5,10.0.0.6", "10.1.2.0/28", "::1"]
+    )
+    def test_trusting_a_proxy_is_not(self, instance: Instance, trusted: str) -> None:
+        found = find(instance, TRUSTED_PROXY=trusted)
+        assert not {"proxy-trust-wide", "proxy-trust-unknown"} & set(found)
+
+    @pytest.mark.parametrize("trusted", ["localhost", "nginx", "10.0.0.5/40", "1,"])
+    def test_a_name_is_no_address(self, instance: Instance, trusted: str) -> None:
+        found = find(instance, TRUSTED_PROXY=trusted)
+        assert found["proxy-trust-unknown"] == "warning"
+
+    @pytest.mark.parametrize(
+        "arrived,changes,code,level",
+        [
+            ({"not_believed": 3}, {}, "forwarded-not-believed", "warning"),
+            ({"direct": 3}, {}, "came-past-proxy", "warning"),
+            ({"direct": 3, "believed": 9}, {}, "came-past-proxy", "note"),
+            (
+                {"direct": 3, "believed": 9},
+                {"BIND": "10.0.0.5:8000"},
+                "came-past-proxy",
+                "warning",
+            ),
+            ({"plain": 3, "believed": 9}, {}, "proxy-says-no-https", "warning"),
+        ],
+    )
+    def test_what_arrives_is_compared_with_the_settings(
+        self,
+        instance: Instance,
+        arrived: dict[str, int],
+        changes: dict[str, str],
+        code: str,
+        level: str,
+    ) -> None:
+        arrivals = Arrivals(**arrived)
+        changed = {**self.HTTPS, **changes}
+        environ = {f"UNDERSIGNED_{name}": value for name, value in changed.items()}
+        environment = read_environment({**instance.environ, **environ})
+        found = judge_arrivals(environment, arrivals.as_json())
+        assert [(each.code, each.level) for each in found] == [(code, level)]
+        for good in (Arrivals(), Arrivals(believed=9)):
+            assert list(judge_arrivals(environment, good.as_json())) == []
+
+    def test_the_running_server_is_asked(self, instance: Instance) -> None:
+        assert "forwarded-not-believed" not in find(instance)
+        instance.engine.services.arrivals.note(
+            client="203.0.113.7", forwarded="198.51.100.1", scheme="http"
+        )
+        server = ControlServer(instance.data / "control.sock", instance.engine)
+        server.start()
+        try:
+            assert find(instance)["forwarded-not-believed"] == "warning"
+        finally:
+            server.stop()
+        assert "forwarded-not-believed" not in find(instance)
 
 
 class TestMail:

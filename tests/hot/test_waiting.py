@@ -297,8 +297,9 @@ class TestForms:
         self, instance: Instance, browser: Browser
     ) -> None:
         typed = {"klass": "invitation", "code": "ABCD"}
-        for _pupil in range(120):
-            assert post(browser, "/en/c/soil/sign/ask/", typed).status == 299
+        intake = instance.engine.services.intake
+        while intake.reserve("203.0.113.8", most=600).seconds < 30:
+            pass
         answer = post(browser, "/en/c/soil/sign/ask/", typed)
         page = answer.body.decode()
         assert hidden(answer)[:2] == list(typed.items())

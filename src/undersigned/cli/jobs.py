@@ -301,12 +301,19 @@ def _make_witness_job(run: WitnessJob) -> Job:
     return job
 
 
+def arrivals_job(engine: RunningEngine, _values: Values) -> Steps:
+    """Tell how requests have arrived, for the doctor."""
+    yield {"doing": "looking"}
+    return engine.services.arrivals.as_json()
+
+
 JOBS: dict[str, Job] = {
     "open": open_job,
     "close": close_job,
     "reopen": reopen_job,
     "retire": retire_job,
     "switch": switch_job,
+    "arrivals": arrivals_job,
     "approver": approver_job,
     "removal": removal_job,
     "record": record_job,

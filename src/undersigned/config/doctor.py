@@ -14,6 +14,7 @@ from undersigned.campaigns.queries import list_all_campaigns
 from undersigned.cli.context import Finding
 from undersigned.config.database_doctor import examine_database
 from undersigned.config.env import Environment
+from undersigned.config.front_doctor import LOCAL, examine_front
 from undersigned.config.objects import examine_objects
 from undersigned.kernel.clock import SystemClock
 from undersigned.kernel.errors import StorageFailed
@@ -22,7 +23,6 @@ from undersigned.witness.data import EvidenceKind
 from undersigned.witness.policy import read_witness_list
 from undersigned.witness.store import WitnessStore
 
-_LOCAL = ("localhost", "127.0.0.1", "::1", "")
 LEAST_FREE_BYTES = 1 << 30
 LEAST_FILES = 16_384
 
@@ -32,8 +32,7 @@ def examine(environment: Environment) -> list[Finding]:
     return [
         *_examine_files(environment),
         *_examine_secrets(environment),
-        *_examine_address(environment),
-        *_examine_proxy(environment),
+        *examine_front(environment),
         *_examine_mail(environment),
         *_examine_machine(environment),
         *examine_database(environment),
@@ -108,43 +107,6 @@ def _examine_secrets(environment: Environment) -> Iterator[Finding]:
     )
 
 
-def _examine_address(environment: Environment) -> Iterator[Finding]:
-    parts = urlsplit(environment.base_url)
-    if parts.scheme == "https":
-        yield Finding("ok", "https", "pages are given out with https")
-    elif parts.hostname in _LOCAL:
-        yield Finding("note", "http-local", "plain HTTP, on this machine only")
-    else:
-        yield Finding(
-            "danger",
-            "plain-http",
-            "pages go out over plain HTTP: everybody on the way sees who signs, and "
-            "browsers without secure context sign through the server",
-        )
-    if environment.bind_host not in _LOCAL and parts.scheme != "https":
-        yield Finding(
-            "danger",
-            "listens-widely",
-            f"the server listens on {environment.bind_host} without TLS in front",
-        )
-    if parts.netloc.lower() != environment.host:
-        yield Finding(
-            "note",
-            "host-differs",
-            f"logs are signed for {environment.host}, pages are at {parts.netloc}",
-        )
-
-
-def _examine_proxy(environment: Environment) -> Iterator[Finding]:
-    if environment.mode == "production" and not environment.trusted_proxy:
-        yield Finding(
-            "note",
-            "no-trusted-proxy",
-            "UNDERSIGNED_TRUSTED_PROXY is not set: behind a proxy on this machine "
-            "everybody looks like this machine, and nobody is rate limited",
-        )
-
-
 def _examine_mail(environment: Environment) -> Iterator[Finding]:
     if not environment.smtp_url:
         if environment.mode == "production":
@@ -155,7 +117,7 @@ def _examine_mail(environment: Environment) -> Iterator[Finding]:
             yield Finding("note", "mailbox", "mails are shown on the mailbox page")
         return
     parts = urlsplit(environment.smtp_url)
-    if parts.hostname in _LOCAL:
+    if parts.hostname in LOCAL:
         yield Finding(
             "warning",
             "local-mail-server",

@@ -54,6 +54,7 @@ from undersigned.ledger.queries import (
     find_place_in_spine,
     read_newest_spine_checkpoint,
 )
+from undersigned.safety.arrivals import Arrivals
 from undersigned.safety.intake import Intake
 from undersigned.safety.switches import Flip, Switches
 from undersigned.safety.turns import Lines
@@ -306,6 +307,7 @@ def _make_engine(
         desk=desk,
         intake=intake,
         lines=Lines(intake=intake, room_for_mail=desk.count_room),
+        arrivals=Arrivals(),
         settings=facts,
         book=SigningBook(ledger, switches),
     )

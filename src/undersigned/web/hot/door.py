@@ -104,6 +104,7 @@ class Door:
     ) -> None:
         """Have a request answered. ``body``: of a form, whole; None where none is."""
         scope["undersigned"] = self._services
+        self._note_arrival(scope)
         fields = None if body is None else parse_form(scope, body)
         stage = None if body is None else self._find_stage(scope, fields or ())
         try:
@@ -113,6 +114,14 @@ class Door:
                 await self._take_step(stage, fields or (), scope, receive, send)
         except PleaseWait as wait:
             await self._send_wait(scope, send, wait, fields)
+
+    def _note_arrival(self, scope: Scope) -> None:
+        forwarded = find_header(scope, b"x-forwarded-for")
+        self._services.arrivals.note(
+            client=find_address(scope),
+            forwarded=None if forwarded is None else forwarded.decode("latin-1"),
+            scheme=scope["scheme"],
+        )
 
     @staticmethod
     def _find_stage(scope: Scope, fields: Fields) -> Stage | None:

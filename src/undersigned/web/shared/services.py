@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from undersigned.eligibility.desk import EligibilityDesk
     from undersigned.kernel.clock import Clock
     from undersigned.ledger.ledger import Ledger
+    from undersigned.safety.arrivals import Arrivals
     from undersigned.safety.intake import Intake
     from undersigned.safety.turns import Lines
     from undersigned.signatures.book import SigningBook
@@ -50,6 +51,7 @@ class Services:
     desk: EligibilityDesk
     intake: Intake
     lines: Lines
+    arrivals: Arrivals
     settings: InstanceFacts
 
 
