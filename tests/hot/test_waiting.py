@@ -320,6 +320,17 @@ class TestReading:
         assert (head.status, head.body) == (503, b"")
         assert browser.passed_on == []
 
+    @pytest.mark.parametrize(
+        "path", ["//evil.example/en/", "/\\evil.example/", "/en/a b/"]
+    )
+    def test_no_address_leads_the_form_elsewhere(
+        self, browser: Browser, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        monkeypatch.setattr(door, "OTHERS_ROOM", 0)
+        page = browser.get(path).body.decode()
+        (action,) = re.findall(r'action="([^"]*)"', page)
+        assert re.fullmatch(r"/[a-z][a-z./%0-9]*/", action)
+
     def test_files_have_no_line(
         self, instance: Instance, browser: Browser, campaign: Campaign
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from undersigned.safety.turns import PleaseWait, Stage
 from undersigned.web.hot.wire import (
@@ -176,7 +176,8 @@ class Door:
             await answer(send, status, body, headers)
             return
         held = Held(
-            action=scope["path"],
+            # One slash: with two, a browser would read the name of another host.
+            action="/" + quote(scope["path"].lstrip("/\\")),
             is_form=not is_read,
             fields=[(name, value) for name, value in fields if name != TURN_FIELD],
         )
