@@ -275,6 +275,36 @@ class TestWithoutTheDatabase:
             twin.create()
         assert not (twin.folder / "secrets" / "c").exists()
 
+    def test_nor_one_that_only_the_spine_tells_of(
+        self, river: River, tmp_path: Path
+    ) -> None:
+        """At an address nobody asks for a log whose name the backup does not know."""
+        grow(river, 2)
+        mirror = copy_mirror(river, tmp_path / "mirror")
+        shutil.rmtree(mirror / "c")
+        river.stop()
+        twin = river.copy_to(tmp_path / "twin")
+        for name in ("ledger.sqlite3", "highwater.json"):
+            (twin.folder / name).unlink()
+        shutil.rmtree(twin.folder / "public")
+        keys = twin.folder / "secrets" / "c"
+        keys.rename(tmp_path / "kept")
+        assert plan(twin, mirror).lost == [river.origin]
+        # With its key here it is no stranger: its mirror has to be found.
+        (tmp_path / "kept").rename(keys)
+        with pytest.raises(HowFarUnknown, match=river.origin):
+            plan(twin, mirror, word=True)
+        shutil.rmtree(keys)
+        recover(twin, mirror)
+        twin.start()
+        with pytest.raises(OriginReserved):
+            twin.create()
+        twin.stop()
+        # What is reserved once is no obstacle the next time, wherever its copy lies.
+        (twin.folder / "highwater.json").unlink()
+        shutil.copytree(river.public, twin.public, dirs_exist_ok=True)
+        assert plan(twin, mirror).logs == []
+
 
 class TestAnOlderDatabaseOnTheSameMachine:
     """The high-water mark is there, and says that this database is too old."""

@@ -210,14 +210,16 @@ class _Planner:
             by_origin.setdefault(mirror.origin, []).append(mirror)
         plan = Plan()
         spine = spine_origin(host)
-        origins = sorted({*known, *by_origin} - {spine})
         if spine in known or spine in by_origin:
             facts = self._gather(spine, trees.get(spine), by_origin.get(spine, []))
             if facts is None:
                 # A second spine under this name would be a fork of all logs at once.
                 raise SigningKeyDiffers(origin=spine, problem="it is in no backup")
             plan.spine = self._plan(facts)
-        for origin in origins:
+        # At an address a log is only asked for by a name that is known here; the spine
+        # tells of every one, and a second log of its name would fork it.
+        told = self._told.keys() - self._list_reserved()
+        for origin in sorted({*known, *by_origin, *told} - {spine}):
             facts = self._gather(origin, trees.get(origin), by_origin.get(origin, []))
             if facts is None:
                 plan.lost.append(origin)
@@ -233,6 +235,9 @@ class _Planner:
             for log in plan.logs:
                 self._require_spine_to_follow(log)
         return plan
+
+    def _list_reserved(self) -> set[str]:
+        return {one for (one,) in self._store.query("SELECT origin FROM reserved")}
 
     def _load_trees(self, host: str) -> dict[str, TileTree]:
         found: dict[str, TileTree] = {}
@@ -273,7 +278,8 @@ class _Planner:
             key = secret or own or next(iter(theirs), None)
         else:
             key = secret or own
-        if key is None and mirrors and note is None:
+        is_told_only = tree is None and mark is None and not mirrors
+        if key is None and note is None and (mirrors or is_told_only):
             return None
         for mirror in mirrors:
             if mirror.key != key:
