@@ -306,7 +306,8 @@ class TestAPageForm:
     def test_it_reaches_the_pages_when_it_is_whole(
         self, wire: Wire, passed_on: list[Scope]
     ) -> None:
-        whole = make_request("POST", self.PATH, b"klass=email")
+        form = "application/x-www-form-urlencoded"
+        whole = make_request("POST", self.PATH, b"klass=email", content_type=form)
         with wire.connect() as connection:
             connection.send(whole[:-1])
             assert wire.ask(make_request("GET", "/en/", b""))[0].status == 299

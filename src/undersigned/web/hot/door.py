@@ -16,6 +16,7 @@ from undersigned.safety.turns import PleaseWait, Stage
 from undersigned.web.hot.wire import (
     NO_STORE,
     ASGIApp,
+    BodyNotValid,
     Headers,
     Receive,
     Scope,
@@ -107,6 +108,14 @@ class Door:
         self._note_arrival(scope)
         fields = None if body is None else parse_form(scope, body)
         stage = None if body is None else self._find_stage(scope, fields or ())
+        if stage is not None and fields is None:
+            # Which line it belongs to stands in it, and Django would read some of what
+            # is not read here: nobody passes a line that way.
+            status, text, headers = problem(
+                BodyNotValid(problem=f"not a form of at most {FIELDS_LIMIT} fields")
+            )
+            await answer(send, status, text, headers)
+            return
         try:
             if stage is None:
                 await self._take_other(scope, receive, send)
@@ -169,6 +178,8 @@ class Door:
             self._render is None
             or fields is None
             or _wants_json(scope)
+            # To a browser that is another site's address, and a form would go there.
+            or scope["path"].startswith("//")
             # What another site sent is not put into a page of ours.
             or (not is_read and _crosses(scope))
         ):

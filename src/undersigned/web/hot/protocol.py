@@ -29,6 +29,7 @@ from undersigned.web.hot.sign import (
     SIGN_LIMIT_BYTES,
     SIGN_MEDIA,
     SIGNED_HEADERS,
+    TURN_HEADER,
     Done,
     SigningPaths,
     find_ticket,
@@ -225,6 +226,9 @@ def _is_plain(headers: RequestHeaders, *, media: bytes, limit: int) -> bool:
         elif name == b"content-type":
             given = value
         elif name in (b"transfer-encoding", b"upgrade"):
+            return False
+        elif name == TURN_HEADER and value:
+            # A place in line is used up, or kept, where it is known whose it is.
             return False
     return (
         given == media

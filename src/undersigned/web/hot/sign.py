@@ -12,7 +12,8 @@ import msgspec
 
 from undersigned.credentials.operations import issue
 from undersigned.kernel.errors import NotFound, UndersignedError
-from undersigned.safety.turns import Stage
+from undersigned.safety.line import SOONEST
+from undersigned.safety.turns import PleaseWait, Stage
 from undersigned.signatures.book import BookEntry
 from undersigned.signatures.operations.redeem import (
     SignatureMalformed,
@@ -262,12 +263,20 @@ class SigningPaths:
             raise
 
     def _come(self, stage: Stage, caller: Scope | None) -> Callable[[], None]:
-        """Come in to a stage; return what leaves it. Raises PleaseWait."""
-        lines, turn, address = self._services.lines, "", None
-        if caller is not None:
+        """Come in to a stage; return what leaves it. Raises PleaseWait.
+
+        ``caller`` None, the short way: nobody waited when the request's head was read.
+        Where somebody does by now there is no place to give, since places are counted
+        by network; the same request is given one when it comes again.
+        """
+        lines = self._services.lines
+        if caller is None:
+            if not lines.is_open(stage):
+                raise PleaseWait(retry_after_seconds=SOONEST)
+            lines.come(stage)
+        else:
             turn = (find_header(caller, TURN_HEADER) or b"").decode("latin-1")
-            address = find_address(caller)
-        lines.come(stage, turn=turn, address=address)
+            lines.come(stage, turn=turn, address=find_address(caller))
         return lambda: lines.leave(stage)
 
     async def _sign(
