@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
@@ -377,6 +378,57 @@ class TestReading:
         page = browser.get(path).body.decode()
         (action,) = re.findall(r'action="([^"]*)"', page)
         assert re.fullmatch(r"/[a-z][a-z./%0-9]*/", action)
+
+    def test_no_network_takes_all_the_room(
+        self, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody signs who cannot read the page before."""
+        monkeypatch.setattr(door, "OTHERS_ROOM", 12)
+        app: Any = browser.app
+        held: list[str] = []
+
+        async def hold(scope: Any, _receive: Any, _send: Any) -> None:
+            held.append(scope["client"][0])
+            await asyncio.Event().wait()
+
+        async def come(address: str) -> Any:
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": "/en/c/soil/sign/",
+                "query_string": b"",
+                "headers": [],
+                "client": (address, 1),
+            }
+            sent: list[Any] = []
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            await app._door.pass_on(scope, None, send, body=None)
+            return sent[0]["status"]
+
+        async def flood() -> list[asyncio.Task[Any]]:
+            app._door._behind = hold
+            crowd = [f"198.51.100.{one}" for one in range(80)] + ["192.0.2.1"] * 40
+            tasks = [asyncio.create_task(come(address)) for address in crowd]
+            await asyncio.sleep(0)
+            # Two who take what they can have left a third, and a fourth.
+            assert len(held) < 12
+            late = ("203.0.113.1", "2001:db8::1")
+            tasks += [asyncio.create_task(come(address)) for address in late]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return tasks
+
+        tasks = asyncio.run(flood())
+        assert held[-2:] == ["203.0.113.1", "2001:db8::1"]
+        refused = [one.result() for one in tasks if not one.cancelled()]
+        assert refused == [503] * (len(tasks) - len(held))
+        # Whoever has gone is forgotten.
+        assert (app._door._others, app._door._of_network) == (0, {})
 
     @pytest.mark.parametrize("path", ["//evil.example/", "///evil.example/?x=1"])
     def test_it_leads_to_no_other_site(

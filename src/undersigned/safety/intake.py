@@ -63,7 +63,7 @@ class Intake:
         it will be there, and how many of that network come before. Raises
         TooManyRequests.
         """
-        network = self._network(address)
+        network = find_network(address)
         if network is None:
             return Reserved(0, 0)
         key = hmac.digest(self._key, network, "sha256")[:12]
@@ -83,19 +83,18 @@ class Intake:
             return Reserved(0, 0)
         return Reserved(math.ceil((1 - left) / self._per_second), max(0, int(-left)))
 
-    @staticmethod
-    def _network(address: str | None) -> bytes | None:
-        if not address:
-            return None
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return None
-        if found.is_loopback:
-            return None
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-            found = found.ipv4_mapped
-        prefix = 24 if found.version == 4 else 48
-        return ipaddress.ip_network(
-            (found, prefix), strict=False
-        ).network_address.packed
+
+def find_network(address: str | None) -> bytes | None:
+    """Return the network of an address; None for loopback and for what is none."""
+    if not address:
+        return None
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if found.is_loopback:
+        return None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    prefix = 24 if found.version == 4 else 48
+    return ipaddress.ip_network((found, prefix), strict=False).network_address.packed

@@ -12,6 +12,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
+from undersigned.safety.intake import find_network
 from undersigned.safety.turns import PleaseWait, Stage
 from undersigned.web.hot.wire import (
     NO_STORE,
@@ -99,6 +100,8 @@ class Door:
         self._behind = behind
         self._render = render
         self._others = 0
+        # How many of them are of each network, while they are inside.
+        self._of_network: dict[bytes, int] = {}
 
     async def pass_on(
         self, scope: Scope, receive: Receive, send: Send, *, body: bytes | None
@@ -158,13 +161,24 @@ class Door:
             lines.leave(stage)
 
     async def _take_other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._others >= OTHERS_ROOM:
+        # A network takes as much as it leaves: half, where it is alone. So there is a
+        # place for somebody else while dozens of networks take all that they can.
+        free = OTHERS_ROOM - self._others
+        network = find_network(find_address(scope))
+        held = 0 if network is None else self._of_network.get(network, 0)
+        if held >= free:
             raise PleaseWait(retry_after_seconds=OTHERS_AGAIN_SECONDS)
         self._others += 1
+        if network is not None:
+            self._of_network[network] = held + 1
         try:
             await self._behind(scope, receive, send)
         finally:
             self._others -= 1
+            if network is not None:
+                self._of_network[network] -= 1
+                if not self._of_network[network]:
+                    del self._of_network[network]
 
     async def _send_wait(
         self, scope: Scope, send: Send, wait: PleaseWait, fields: Fields | None
