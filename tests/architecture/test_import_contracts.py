@@ -59,6 +59,7 @@ authorities.queries: authorities.models
 credentials.operations: ledger.data
 credentials.data: kernel.ids
 ledger.operations: kernel.errors, undersigned_verify.entry
+web.node.app: web.hot.sign
 witness.operations: kernel.errors, undersigned_verify.entry
 audit.operations: kernel.clock
 safety.limits: kernel.clock

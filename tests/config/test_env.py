@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -38,9 +39,18 @@ class TestTheTable:
             "UNDERSIGNED_BIND": "0.0.0.0:80",
             "UNDERSIGNED_OBJECTS_URL": "https://s3.example:9000/bucket/a/b?region=eu",
             "UNDERSIGNED_OBJECTS_KEY": "id:with:colons:secret",
+            "UNDERSIGNED_NODE_SECRET": "known to both, thirty-two and more",
             "UNDERSIGNED_TRUSTED_PROXY": "10.0.0.1",
         }
-        assert set(values) == {row.name for row in SETTINGS}
+        of_nodes = {
+            "UNDERSIGNED_ISSUER_URL": "http://10.20.0.1:8000/",
+            "UNDERSIGNED_INTAKE_URL": "postgresql://intake@/ledger",
+        }
+        assert {*values, *of_nodes} == {row.name for row in SETTINGS}
+        node = read_environment({**of_nodes, "UNDERSIGNED_NODE_SECRET": "s" * 32})
+        assert (node.issuer, node.node_secret) == (("10.20.0.1", 8000), "s" * 32)
+        assert node.intake is not None
+        assert (node.intake.user, node.intake.name) == ("intake", "ledger")
         found = read_environment(values)
         assert found.data == Path("/srv/data")
         assert found.database is not None
@@ -57,6 +67,8 @@ class TestTheTable:
         assert found.passphrase == "nine lives"
         assert (found.bind_host, found.bind_port) == ("0.0.0.0", 80)  # noqa: S104 - only read
         assert found.trusted_proxy == "10.0.0.1"
+        assert found.node_secret == "known to both, thirty-two and more"
+        assert (found.issuer, found.intake) == (None, None)
         assert found.object_store == ObjectsAddress(
             endpoint="https://s3.example:9000",
             bucket="bucket",
@@ -225,6 +237,52 @@ class TestTheObjectStore:
         with pytest.raises(SettingNotValid, match="UNDERSIGNED_OBJECTS_KEY") as caught:
             read(OBJECTS_URL="https://s3.example/b12", OBJECTS_KEY=key)
         assert "secret of" in str(caught.value)
+
+
+class TestAWebNode:
+    NODE: ClassVar[dict[str, str]] = {
+        "ISSUER_URL": "http://127.0.0.1:8000",
+        "INTAKE_URL": "postgresql://intake@/ledger",
+        "NODE_SECRET": "s" * 32,
+    }
+
+    def test_it_needs_all_three(self) -> None:
+        read(**self.NODE)
+        for name in self.NODE:
+            with pytest.raises(SettingNotValid, match="UNDERSIGNED_"):
+                read(**{key: value for key, value in self.NODE.items() if key != name})
+
+    @pytest.mark.parametrize(
+        "name, value",
+        [
+            ("PASSPHRASE", "nine lives"),
+            ("PASSPHRASE_FILE", "/etc/undersigned/passphrase"),
+            ("SMTP_URL", "smtps://mail.example"),
+            ("DATABASE_URL", "postgresql://pages@/pages"),
+            ("LEDGER_URL", "postgresql://ledger@/ledger"),
+            ("OBJECTS_URL", "https://s3.example/b12"),
+        ],
+    )
+    def test_it_is_given_nothing_more(self, name: str, value: str) -> None:
+        with pytest.raises(SettingNotValid, match="must not be given to a web node"):
+            read(**self.NODE, **{name: value})
+
+    @pytest.mark.parametrize(
+        "url",
+        ["127.0.0.1:8000", "https://issuer", "http://", "http://a:b", "http://a/path"],
+    )
+    def test_an_address_that_is_none_is_named(self, url: str) -> None:
+        with pytest.raises(SettingNotValid, match="UNDERSIGNED_ISSUER_URL must be"):
+            read(**{**self.NODE, "ISSUER_URL": url})
+
+    @pytest.mark.parametrize(
+        "secret", ["short", "s" * 31, "ä" * 40, "s" * 20 + "\n" * 20]
+    )
+    def test_a_weak_secret_is_refused_and_not_repeated(self, secret: str) -> None:
+        with pytest.raises(SettingNotValid, match="NODE_SECRET must have") as caught:
+            read(**{**self.NODE, "NODE_SECRET": secret})
+        assert secret not in str(caught.value)
+        assert "s" * 32 not in repr(read(**self.NODE))
 
 
 class TestASecretInAFile:

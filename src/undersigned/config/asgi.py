@@ -12,6 +12,7 @@ from undersigned.config.rendering import STATIC
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.file_cache import FileCache
 from undersigned.web.hot.files import Files
+from undersigned.web.hot.nodes import NodePath
 from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.wire import ASGIApp
 from undersigned.web.hot.witness import WitnessPath
@@ -33,6 +34,11 @@ def make_app(engine: Engine) -> HotApp:
         pages=Pages(renderer=engine.renderer, store=engine.pages, cache=cache),
         behind=cast("ASGIApp", behind),
         render_wait=render_wait,
+        nodes=(
+            NodePath(engine.services, engine.environment.node_secret)
+            if engine.environment.node_secret is not None
+            else None
+        ),
         witness=WitnessPath(
             witness=engine.witnessing.witness, clock=engine.services.clock
         ),

@@ -135,6 +135,29 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Key id and secret for that store, with a colon between them.",
     ),
     Setting(
+        "UNDERSIGNED_ISSUER_URL",
+        "URL",
+        "",
+        "",
+        "Makes this process a web node, in front of the one at this address "
+        "(docs/operate/cluster.md). It holds no data and no keys.",
+    ),
+    Setting(
+        "UNDERSIGNED_INTAKE_URL",
+        "URL, secret",
+        "",
+        "",
+        "Where a web node adds signatures: the ledger's database, as the role intake.",
+    ),
+    Setting(
+        "UNDERSIGNED_NODE_SECRET",
+        "text, secret",
+        "",
+        "",
+        "Known to the issuer's process and its web nodes, at least 32 characters; with "
+        "it they ask for what nobody else may.",
+    ),
+    Setting(
         "UNDERSIGNED_TRUSTED_PROXY",
         "addresses, by commas",
         "",
@@ -257,6 +280,11 @@ class Environment:
     bind_host: str
     bind_port: int
     trusted_proxy: str
+    # Where the issuer's process is; None: this is it, and no web node.
+    issuer: tuple[str, int] | None
+    # Where a web node adds signatures; None on others.
+    intake: DatabaseAddress | None
+    node_secret: str | None = field(repr=False)
     # None: public files are in ``data`` alone.
     object_store: ObjectsAddress | None
 
@@ -418,6 +446,66 @@ def parse_objects_url(text: str, key: str) -> ObjectsAddress:
     )
 
 
+# What would be a key, a person or a log on a node, and is none of its business.
+_NOT_ON_NODES: Final = (
+    "UNDERSIGNED_DATABASE_URL",
+    "UNDERSIGNED_LEDGER_URL",
+    "UNDERSIGNED_OBJECTS_URL",
+    "UNDERSIGNED_OBJECTS_KEY",
+    "UNDERSIGNED_PASSPHRASE",
+    "UNDERSIGNED_SMTP_URL",
+)
+LEAST_SECRET: Final = 32
+
+
+def _read_issuer(environ: Mapping[str, str]) -> tuple[str, int] | None:
+    """Return where the issuer's process listens, on a web node."""
+    text = _get(environ, "UNDERSIGNED_ISSUER_URL")
+    if not text:
+        return None
+    form = "UNDERSIGNED_ISSUER_URL must be http://host:port"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        raise SettingNotValid(form) from None
+    if not host or parts.scheme != "http" or parts.path not in ("", "/"):
+        raise SettingNotValid(form)
+    for name in _NOT_ON_NODES:
+        if environ.get(name) or environ.get(f"{name}_FILE"):
+            raise SettingNotValid(
+                f"{name} must not be given to a web node (UNDERSIGNED_ISSUER_URL): it "
+                "holds nothing that a signature or a person could be found by"
+            )
+    return host, port
+
+
+def _read_intake(
+    environ: Mapping[str, str], issuer: tuple[str, int] | None
+) -> DatabaseAddress | None:
+    address = _read_database(environ, "UNDERSIGNED_INTAKE_URL")
+    if (address is None) != (issuer is None):
+        raise SettingNotValid(
+            "UNDERSIGNED_INTAKE_URL and UNDERSIGNED_ISSUER_URL go together, on web "
+            "nodes and nowhere else"
+        )
+    return address
+
+
+def _read_node_secret(
+    environ: Mapping[str, str], issuer: tuple[str, int] | None
+) -> str | None:
+    secret = _get(environ, "UNDERSIGNED_NODE_SECRET")
+    if (secret or issuer is not None) and (
+        len(secret) < LEAST_SECRET or not secret.isascii() or not secret.isprintable()
+    ):
+        raise SettingNotValid(
+            f"UNDERSIGNED_NODE_SECRET must have at least {LEAST_SECRET} plain "
+            "characters"
+        )
+    return secret or None
+
+
 def _read_objects(text: str, key: str) -> ObjectsAddress | None:
     if not text:
         return None
@@ -487,6 +575,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         parse_smtp_url(smtp_url)
     name = host.rsplit(":", 1)[0]
     database = _read_database(environ, "UNDERSIGNED_DATABASE_URL")
+    issuer = _read_issuer(environ)
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),
         database=database,
@@ -502,6 +591,9 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         bind_host=bind_host,
         bind_port=bind_port,
         trusted_proxy=_get(environ, "UNDERSIGNED_TRUSTED_PROXY"),
+        issuer=issuer,
+        intake=_read_intake(environ, issuer),
+        node_secret=_read_node_secret(environ, issuer),
         object_store=_read_objects(
             _get(environ, "UNDERSIGNED_OBJECTS_URL"),
             _get(environ, "UNDERSIGNED_OBJECTS_KEY"),

@@ -43,6 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from undersigned.cli.run import STORAGE_FAILED, run_command
 
+    if environment.issuer is not None:
+        from undersigned.config.context import set_up_django
+
+        # For its names only: a node opens no database of Django's.
+        set_up_django()
+        from undersigned.config.node import run_node_command
+
+        return run_node_command(arguments, environment)
+
     if getattr(arguments, "bare", False):
         from undersigned.config.witnessing import make_bare_context
 

@@ -66,10 +66,12 @@ class LiveServer:
         arguments: Sequence[str] = (),
         settings: dict[str, str] | None = None,
         more_environment: dict[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         """``arguments``: besides ``serve --bind``, for drills' own entry modules.
 
-        ``more_environment``: variables that are no settings of the product.
+        ``more_environment``: variables that are no settings of the product. ``port``:
+        where it listens at each start; 0: where there is room.
         """
         self.folder = folder
         self.data = folder / "data"
@@ -78,7 +80,7 @@ class LiveServer:
         self.settings = settings or {}
         self.more_environment = more_environment or {}
         self._command = [sys.executable, "-m", module, "serve"]
-        self._command += ["--bind", "127.0.0.1:0", *arguments]
+        self._command += ["--bind", f"127.0.0.1:{port}", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -129,6 +129,7 @@ class NetSite:
             writer.write(sent)
             answer = await _read_answer(reader, method)
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            writer.close()
             raise SiteGone(str(error)) from error
         if answer.headers.get("connection", "").lower() == "close":
             writer.close()

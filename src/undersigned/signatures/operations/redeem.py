@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from undersigned_verify import canonical, token
 
@@ -105,7 +105,23 @@ def clean_shown(shown: ShownInput) -> dict[str, str] | None:
     return found if any(found.values()) else None
 
 
-def check_request(*, book_entry: BookEntry, request: SignRequest) -> PooledSignature:
+class Rules(Protocol):
+    """What a signature is checked against: a book's entry, or a web node's."""
+
+    @property
+    def challenge_digest(self) -> bytes: ...
+
+    @property
+    def stances(self) -> Collection[int]: ...
+
+    @property
+    def keys(self) -> Mapping[int, token.TokenKey]: ...
+
+    @property
+    def takes_names(self) -> bool: ...
+
+
+def check_request(*, book_entry: Rules, request: SignRequest) -> PooledSignature:
     """Return the verified signature ready for the pool (one PSS verification).
 
     Raises SignatureMalformed, KeyIndexUnknown, StanceNotOffered, NamesNotShown,
@@ -144,7 +160,7 @@ def check_request(*, book_entry: BookEntry, request: SignRequest) -> PooledSigna
     return PooledSignature(nonce=nonce, leaf=leaf, shown=shown)
 
 
-def _check_shown(book_entry: BookEntry, request: SignRequest) -> bytes | None:
+def _check_shown(book_entry: Rules, request: SignRequest) -> bytes | None:
     if request.public is None:
         if request.salt is not None:
             raise SignatureMalformed(member="salt")

@@ -8,6 +8,7 @@ from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
 from undersigned.web.hot.door import Door, describe_turn
 from undersigned.web.hot.files import Files
+from undersigned.web.hot.nodes import NODE_PREFIX, NodePath
 from undersigned.web.hot.pages import Pages
 from undersigned.web.hot.sign import SigningPaths
 from undersigned.web.hot.wire import (
@@ -38,6 +39,7 @@ class HotApp:
     """Raw ASGI in front of ``behind`` (Django).
 
     ``witness``: what cosigns other people's logs; it refuses all that are not trusted.
+    ``nodes``: what web nodes ask for, where there are some.
     ``pages``: rendered pages, where they are kept. ``prefix_static``: where the site's
     own files are asked for, ``static/``. ``render_wait``: the page for who must wait.
     """
@@ -49,6 +51,7 @@ class HotApp:
         files: Files,
         behind: ASGIApp,
         witness: WitnessPath | None = None,
+        nodes: NodePath | None = None,
         pages: Pages | None = None,
         prefix_static: str = "static/",
         render_wait: RenderWait | None = None,
@@ -59,6 +62,7 @@ class HotApp:
         self._behind = behind
         self._door = Door(services=services, behind=behind, render=render_wait)
         self._witness = witness
+        self._nodes = nodes
         self._prefix_static = prefix_static
         self.signing = SigningPaths(services)
 
@@ -84,6 +88,9 @@ class HotApp:
                 taken = True
             elif path.startswith(_WAIT_PREFIX):
                 await self._tell_turn(path[len(_WAIT_PREFIX) :], scope, send)
+                taken = True
+            elif self._nodes is not None and path.startswith(NODE_PREFIX):
+                await self._nodes.handle(scope, receive, send)
                 taken = True
             elif path.startswith(self._prefix_static):
                 name = path[len(self._prefix_static) :]

@@ -39,7 +39,8 @@ def _takes_gzip(encodings: bytes) -> bool:
     return weights.get(b"gzip", weights.get(b"*", False))
 
 
-def _wants_packed(scope: Scope) -> bool:
+def wants_packed(scope: Scope) -> bool:
+    """Say whether a reader takes gzip."""
     encodings = find_header(scope, b"accept-encoding")
     if encodings is None or len(encodings) > _LONGEST_ENCODINGS:
         return False
@@ -89,7 +90,7 @@ class Pages:
         page = self._renderer.pages.get(scope["path"])
         if page is None or scope["query_string"] or scope["method"] not in _READING:
             return False
-        packed = _wants_packed(scope)
+        packed = wants_packed(scope)
         stored = self._find(page, packed=packed)
         if stored is None:
             with contextlib.suppress(TimeoutError):

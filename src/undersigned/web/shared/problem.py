@@ -405,6 +405,17 @@ _say(
     ),
 )
 _say(
+    "issuer-away",
+    503,
+    noop("Signing has to wait a moment"),
+    noop(
+        "The part of this site that hands out and confirms signatures does not answer"
+        " just now. Everything published can still be read and checked. Nothing is"
+        " lost: what was taken stays, and if you send the same thing again in a minute"
+        " it counts once."
+    ),
+)
+_say(
     "log-not-trusted",
     404,
     noop("This witness does not know that log"),
