@@ -394,6 +394,7 @@ class TestReading:
         async def come(address: str) -> Any:
             scope = {
                 "type": "http",
+                "scheme": "https",
                 "method": "GET",
                 "path": "/en/c/soil/sign/",
                 "query_string": b"",
