@@ -13,6 +13,7 @@ from tests.factories.campaigns import TEXT, TITLE
 from tests.factories.instances import HOST, Instance
 from undersigned.campaigns.data import CampaignState
 from undersigned.campaigns.queries import get_any_campaign, list_all_campaigns
+from undersigned.credentials.issuer import IntakeClosed
 from undersigned.eligibility.operations import use_invitation
 from undersigned.eligibility.rules import decode_code
 from undersigned.kernel.ids import CampaignId
@@ -213,6 +214,43 @@ class TestReopenIssuance:
         (record,) = list_records(ledger=ledger, origin=campaign.origin)
         assert record.kind == "issuance-record-lost"
         assert house.audit(campaign).accepted
+
+    def test_an_older_record_is_no_record(
+        self, run: Run, river: str, house: Instance
+    ) -> None:
+        """As where two machines take turns: each has the record of its own turn."""
+        campaign = get_any_campaign(campaign_id=CampaignId(river))
+        path = house.data / "issuance" / f"{river}.sqlite3"
+        older = path.read_bytes()
+        path.unlink()
+        assert run("issuance", "reopen", river).code == 0
+        newer = path.read_bytes()
+        house.start()
+        house.sign(campaign)
+        house.stop()
+        # Who signed just now is not in it, and could sign again.
+        path.write_bytes(older)
+        for is_published in (False, True):
+            house.start()
+            with pytest.raises(IntakeClosed):
+                house.get_ticket(campaign)
+            if is_published:
+                ledger = house.engine.services.ledger
+                assert len(list_records(ledger=ledger, origin=campaign.origin)) == 1
+            else:
+                house.publish(campaign)
+            house.stop()
+        # Reopening destroys it, and says so again.
+        assert run("issuance", "reopen", river).code == 0
+        house.start()
+        house.sign(campaign, "bo@signer.invalid")
+        house.publish(campaign)
+        assert house.audit(campaign).accepted
+        house.stop()
+        path.write_bytes(newer)
+        house.start()
+        with pytest.raises(IntakeClosed):
+            house.get_ticket(campaign)
 
     def test_it_is_refused_while_nothing_is_lost(
         self, run: Run, river: str, house: Instance

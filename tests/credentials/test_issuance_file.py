@@ -119,6 +119,17 @@ class TestRebuilding:
         file.close()
 
 
+def test_its_number_outlives_a_rebuild(tmp_path: Path) -> None:
+    path = tmp_path / "river.sqlite3"
+    file = IssuanceFile(path, create={0: 1}, number=2)
+    assert file.number == 2
+    file.rebuild()
+    file.close()
+    again = IssuanceFile(path)
+    assert again.number == 2
+    again.close()
+
+
 def test_a_power_cut_leaves_a_way_to_a_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

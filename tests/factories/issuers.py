@@ -39,6 +39,8 @@ class Office:
         self.clock = clock
         self.failures: list[BaseException] = []
         self.is_locked = False
+        # How often its record was lost, as the log would say.
+        self.lost = 0
         # Moves only when told: hours pass for the rebuilding of files.
         self.uptime_seconds = 0.0
         self._issuer: Issuer | None = None
@@ -98,6 +100,7 @@ class Office:
             path=self.path,
             gone=gone,
             closing=closing,
+            lost=self.lost,
         )
 
     # --- the version --------------------------------------------------------------
@@ -117,7 +120,10 @@ class Office:
 
     def reopen(self) -> None:
         """Begin a new record after the old one was lost."""
-        reopen_issuance(issuer=self.issuer, origin=self.origin, path=self.path)
+        self.lost += 1
+        reopen_issuance(
+            issuer=self.issuer, origin=self.origin, path=self.path, lost=self.lost
+        )
 
     # --- people -------------------------------------------------------------------
 

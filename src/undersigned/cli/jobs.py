@@ -25,11 +25,13 @@ from undersigned.kernel.actor import OPERATOR
 from undersigned.kernel.clock import round_down
 from undersigned.kernel.errors import Conflict
 from undersigned.kernel.ids import CampaignId
+from undersigned.ledger.data import RECORD_LOST
 from undersigned.ledger.operations import (
     begin_issuance_record,
     empty_journal,
     retire_log,
 )
+from undersigned.ledger.queries import count_records
 from undersigned.safety.switches import Flip, Switch
 from undersigned.signatures.operations.remove import (
     ProposalNotValid,
@@ -115,14 +117,21 @@ def reopen_job(engine: RunningEngine, values: Values) -> Steps:
         actor=OPERATOR,
         ledger=services.ledger,
         campaign=campaign,
-        kind="issuance-record-lost",
+        kind=RECORD_LOST,
         sha256=LOST_RECORD_SHA256,
         at=services.clock.now(),
     )
     begin_issuance_record(
         ledger=services.ledger, origin=campaign.origin, at=services.clock.now()
     )
-    reopen_issuance(issuer=services.issuer, origin=campaign.origin, path=campaign.path)
+    reopen_issuance(
+        issuer=services.issuer,
+        origin=campaign.origin,
+        path=campaign.path,
+        lost=count_records(
+            ledger=services.ledger, origin=campaign.origin, kind=RECORD_LOST
+        ),
+    )
     return {"id": campaign.id}
 
 

@@ -42,7 +42,7 @@ from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.kernel.writer_lock import hold_writer_lock
-from undersigned.ledger.data import Published, ShownRecord
+from undersigned.ledger.data import RECORD_LOST, Published, ShownRecord
 from undersigned.ledger.ledger import Ledger
 from undersigned.ledger.operations import (
     note_client,
@@ -51,6 +51,7 @@ from undersigned.ledger.operations import (
     restore_fixed_files,
 )
 from undersigned.ledger.queries import (
+    count_records,
     find_place_in_spine,
     read_newest_spine_checkpoint,
 )
@@ -372,6 +373,9 @@ def _load_campaigns(engine: Engine) -> None:
             path=campaign.path,
             gone=_are_keys_gone(campaign),
             closing=campaign.state is CampaignState.CLOSING,
+            lost=count_records(
+                ledger=services.ledger, origin=campaign.origin, kind=RECORD_LOST
+            ),
         )
 
 

@@ -51,13 +51,21 @@ class IssuanceFile:
     """One SQLite file, used by one thread at a time.
 
     ``rows``: tokens issued; ``issued``: the same by key index, of committed rows and
-    those of the transaction under way; ``tickets``: unspent ones.
+    those of the transaction under way; ``tickets``: unspent ones. ``number``: how many
+    records of this version were lost before this one; it is the file's user version.
     """
 
-    def __init__(self, path: Path, *, create: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: Mapping[int, int] | None = None,
+        number: int = 0,
+    ) -> None:
         """Open the file; ``create`` makes it, for these keys (index to class).
 
-        What stands under the name is destroyed then. Raises StorageFailed.
+        What stands under the name is destroyed then. ``number``: of the one that is
+        made. Raises StorageFailed.
         """
         self.path = path
         self._aside = path.with_name(path.name + ".rebuild")
@@ -69,7 +77,7 @@ class IssuanceFile:
                 destroy_file(self._aside)
             if create is not None:
                 self.destroy_at(path)
-                self._create(create)
+                self._create(create, number)
             elif not path.exists():
                 raise StorageFailed(f"{path} is missing")
             self._db = self._connect()
@@ -81,13 +89,14 @@ class IssuanceFile:
         except (sqlite3.Error, OSError) as error:
             raise StorageFailed(f"couldn't open {path}: {error}") from error
 
-    def _create(self, keys: Mapping[int, int]) -> None:
+    def _create(self, keys: Mapping[int, int], number: int) -> None:
         """Make the file aside and move it into place, so that it is there whole."""
         make_private_folder(self.path.parent)
         self._aside.touch(mode=0o600)
         db = sqlite3.connect(self._aside, isolation_level=None)
         try:
             db.executescript(SCHEMA)
+            db.execute(f"PRAGMA user_version={number:d}")
             db.executemany("INSERT INTO issuer_key VALUES (?, ?)", sorted(keys.items()))
         finally:
             db.close()
@@ -105,6 +114,7 @@ class IssuanceFile:
             for table in ("issued", "ticket")
         )
         self.issued = self._count_by_key()
+        (self.number,) = self._db.execute("PRAGMA user_version").fetchone()
         self.keys = {
             int(key_index): int(klass)
             for key_index, klass in self._db.execute("SELECT * FROM issuer_key")

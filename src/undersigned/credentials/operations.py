@@ -85,12 +85,15 @@ def load_version(
     path: str,
     gone: bool = False,
     closing: bool = False,
+    lost: int = 0,
 ) -> IssuerVersion:
     """Load one statement version at a start; never raises for missing secrets.
 
     ``gone``: its keys were destroyed. ``closing``: only retries are answered. Missing
     or weak keys, or a missing issuance file, close the intake of this version and
-    nothing else; its state says why.
+    nothing else; its state says why. So does a file that is not the one begun after
+    the log's last ``issuance-record-lost``, of which there are ``lost``: another
+    machine has issued meanwhile, and what it issued does not stand in this one.
     """
     version = IssuerVersion(
         origin=origin, key=None, file=None, state=IssuingState.KEYS_MISSING
@@ -109,6 +112,10 @@ def load_version(
     try:
         file = IssuanceFile(_file_path(issuer.folder, path))
     except StorageFailed:
+        version.state = IssuingState.RECORD_LOST
+        return version
+    if file.number != lost:
+        file.close()
         version.state = IssuingState.RECORD_LOST
         return version
     if file.keys != {index: facts.klass for index, facts in version.keys.items()}:
@@ -332,17 +339,20 @@ def require_lost_record(*, issuer: Issuer, origin: str) -> IssuerVersion:
     return version
 
 
-def reopen_issuance(*, issuer: Issuer, origin: str, path: str) -> None:
+def reopen_issuance(*, issuer: Issuer, origin: str, path: str, lost: int) -> None:
     """Begin a new, empty issuance file after the old one was lost.
 
     Addresses that had a token may get a second one; the caller writes the public
-    record ``issuance-record-lost`` first. Raises RecordNotLost, IntakeClosed.
+    record ``issuance-record-lost`` first. ``lost``: how many of these the log has
+    then. Raises RecordNotLost, IntakeClosed.
     """
     version = require_lost_record(issuer=issuer, origin=origin)
 
     def reopen() -> None:
         keys = {index: facts.klass for index, facts in version.keys.items()}
-        version.file = IssuanceFile(_file_path(issuer.folder, path), create=keys)
+        version.file = IssuanceFile(
+            _file_path(issuer.folder, path), create=keys, number=lost
+        )
         version.state = IssuingState.OPEN
 
     issuer.run(reopen)

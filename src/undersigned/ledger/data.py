@@ -8,6 +8,9 @@ from typing import Literal, TypeAlias
 
 Mode: TypeAlias = Literal["standard", "careful", "danger"]
 
+# The public record that says that issued tokens are counted anew (PROTOCOL §5).
+RECORD_LOST = "issuance-record-lost"
+
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:

@@ -177,6 +177,20 @@ def list_controls(*, ledger: Ledger, origin: str) -> list[tuple[int, entry.Entry
     ]
 
 
+def count_records(*, ledger: Ledger, origin: str, kind: str) -> int:
+    """Return how many public records of a kind the log has, or will with the next."""
+    log = ledger.get_log(origin)
+    leaves = ledger.read(
+        "SELECT leaf FROM published_control WHERE log=? "
+        "UNION ALL SELECT leaf FROM control WHERE log=?",
+        (log.log_id, log.log_id),
+    )
+    records = [entry.parse(leaf) for (leaf,) in leaves]
+    return sum(
+        isinstance(one, entry.PublicRecord) and one.kind == kind for one in records
+    )
+
+
 def count_pooled(*, ledger: Ledger, origin: str) -> dict[int, int]:
     """Return how many signatures wait, by key index."""
     log = ledger.get_log(origin)

@@ -10,6 +10,7 @@ from django.utils.functional import Promise
 
 from undersigned.campaigns.data import Campaign
 from undersigned.kernel.errors import Refused
+from undersigned.ledger.data import RECORD_LOST
 from undersigned.signatures import queries
 from undersigned.signatures.book import BookEntry
 from undersigned.signatures.data import Count, GrowthPoint, PublishedRemoval
@@ -135,7 +136,7 @@ def find_lost_record(services: Services, campaign: Campaign) -> int | None:
     The first time: from that entry on an address or code may have had two tokens.
     """
     records = queries.list_records(ledger=services.ledger, origin=campaign.origin)
-    lost = [each.index for each in records if each.kind == words.RECORD_LOST]
+    lost = [each.index for each in records if each.kind == RECORD_LOST]
     return lost[0] if lost else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_lazy
 
+from undersigned.ledger.data import RECORD_LOST
 from undersigned.safety.text import BROWSER_PATTERNS
 from undersigned.web.shared import problem
 
@@ -93,8 +94,6 @@ REASONS: Mapping[str, Words] = {
     "court-order": gettext_lazy("ordered by a court"),
     "other": gettext_lazy("another reason, in the case file"),
 }
-
-RECORD_LOST = "issuance-record-lost"
 
 RECORD_KINDS: Mapping[str, Words] = {
     "answer": gettext_lazy("an office’s answer"),
