@@ -22,8 +22,8 @@ dev: setup ## pages only, reloading as you edit (no signing: that has one writer
 test: setup ## fast suite, in parallel, on both databases; T=path runs one path
 	@$(BIN)/python -m pytest $(if $(T),$(T),-n auto --ignore=tests/journeys)
 ifndef T
-	@# What reads or writes Django's tables or a ledger's, again; the signing path (hot)
-	@# does neither by ways of its own.
+	@# What reads or writes Django's tables or a ledger, again; the signing path (hot)
+	@# goes through the same operations.
 	@UNDERSIGNED_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n auto \
 		--ignore=tests/journeys --ignore=tests/hot
 endif

@@ -22,6 +22,7 @@ from undersigned.drills import (
     crash,
     disk,
     double,
+    failover,
     faults,
     flood,
     live,
@@ -156,6 +157,21 @@ def disk_that_nobody_hears(values: Values) -> Values:
     """A product that takes every barrier for a success."""
     with patch.object(disk, "TRIALS", "tests.drills.deaf_trials"):
         return disk.run(values)
+
+
+def failover_with_careless_server(values: Values) -> Values:
+    """A server that acknowledges signatures before it has committed them."""
+    with patch.object(failover, "SERVER", "tests.drills.careless_server"):
+        return failover.run(values)
+
+
+def failover_with_trusting_sequencer(values: Values) -> Values:
+    """A sequencer that moves a log whoever else has moved it."""
+    with (
+        patch.object(failover, "SERVER", "tests.drills.trusting_sequencer"),
+        patch.object(failover, "PATIENCE_SECONDS", 20.0),
+    ):
+        return failover.run(values)
 
 
 def restore_with_the_pool(values: Values) -> Values:

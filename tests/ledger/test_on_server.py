@@ -129,6 +129,15 @@ class TestTwoSequencers:
         assert list_public(river) == before
         publish(rival)
 
+    def test_one_that_has_nothing_to_publish_hears_of_it_at_its_next_tick(
+        self, river: River, rival: River
+    ) -> None:
+        lose_lock(river)
+        rival.start()
+        with pytest.raises(LeaseLost):
+            river.publish()
+        assert isinstance(river.failures[0], LeaseLost)
+
     def test_one_whose_session_was_ended_stops(
         self, river: River, rival: River
     ) -> None:

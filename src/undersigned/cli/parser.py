@@ -353,7 +353,7 @@ def _add_instance(nouns: Any) -> None:
 DRILLS = (
     *("vectors", "tamper", "double", "close", "clock", "order", "unlink"),
     *("witness", "flood"),
-    *("faults", "disk", "power", "crash", "restore", "seize"),
+    *("faults", "disk", "power", "crash", "restore", "failover", "seize"),
 )
 
 

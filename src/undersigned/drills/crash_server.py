@@ -155,6 +155,15 @@ def make_jobs(fuse: Fuse, clock: FastClock) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (values["bytes"], hard))
         return {}
 
+    def unlock(
+        engine: RunningEngine, _values: Values
+    ) -> Generator[Values, None, Values]:
+        """Lose the locks of a ledger on a server, and hear nothing of it."""
+        yield {"doing": "losing the lease"}
+        ledger = engine.services.ledger
+        ledger.writer.run(lambda: ledger.store.query("SELECT pg_advisory_unlock_all()"))
+        return {}
+
     def jump(_engine: RunningEngine, values: Values) -> Generator[Values, None, Values]:
         """Set the clock ahead or back."""
         yield {"doing": "setting the clock"}
@@ -177,6 +186,7 @@ def make_jobs(fuse: Fuse, clock: FastClock) -> dict[str, Any]:
         "drill-tickets": grant,
         "drill-fuse": light,
         "drill-limit": limit,
+        "drill-unlock": unlock,
         "drill-clock": jump,
     }
 
@@ -188,6 +198,7 @@ def main() -> int:
     parser.add_argument("--bind", required=True)
     parser.add_argument("--epoch", type=int, required=True)
     parser.add_argument("--speed", type=float, required=True)
+    parser.add_argument("--standby", action="store_true")
     arguments = parser.parse_args()
     os.environ["UNDERSIGNED_BIND"] = arguments.bind
     from undersigned.config.context import set_up_database, set_up_django
@@ -210,7 +221,15 @@ def main() -> int:
     def announce(host: str, port: int) -> None:
         print(f"listens on http://{host}:{port}/", flush=True)
 
-    with open_engine(environment, clock=clock, at_step=fuse.at_step) as engine:
+    def say_waiting() -> None:
+        print("stands by", flush=True)
+
+    with open_engine(
+        environment,
+        clock=clock,
+        at_step=fuse.at_step,
+        on_wait=say_waiting if arguments.standby else None,
+    ) as engine:
         run_server(engine, announce=announce)
     return 0
 

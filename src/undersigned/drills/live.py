@@ -90,7 +90,12 @@ class LiveServer:
 
     def start(self) -> int:
         """Start and wait until it listens; return the port. Raises ServerDied."""
-        process = self.spawn()
+        self.spawn()
+        return self.wait_until_up()
+
+    def wait_until_up(self) -> int:
+        """Wait until it listens; return the port. Raises ServerDied."""
+        process = self._running()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             found = _ADDRESS.search(self._said())

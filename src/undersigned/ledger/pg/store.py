@@ -254,7 +254,13 @@ class PostgresStore:
         """Not after each publication: a server's checkpoint is dear. See ``settle``."""
 
     def settle(self) -> None:
-        """Write anew what waits, and let the journal go that has its order."""
+        """Write anew what waits, and let the journal go that has its order.
+
+        Raises LeaseLost where another sequencer has taken over: one that has nothing to
+        publish would not hear of it.
+        """
+        if self.query("SELECT epoch FROM spine") != [(self._leases[SPINE_ID].epoch,)]:
+            raise LeaseLost("spine: another sequencer has taken it")
         settle_inbox(session=self._session)
         settle_queues(session=self._session)
         with _failing():
