@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.factories.cast import MINA_ACTS, OMAR_ACTS
 from tests.factories.instances import Instance
+from tests.factories.stores import ServerHome
 from undersigned.audit.operations import record_act
 from undersigned.audit.queries import count_entries, find_broken_entry
 from undersigned.config import database_doctor, env
@@ -183,6 +184,7 @@ GOOD = {
     "powers": "",
     "synchronous_commit": "on",
     "track_commit_timestamp": "off",
+    "wal_recycle": "off",
 }
 
 
@@ -234,6 +236,18 @@ class TestTheDoctor:
     ) -> None:
         assert judge(**changes) == {code: level}
 
+    def test_the_ledgers_journal_must_go(self) -> None:
+        (found,) = database_doctor.judge_journal({**GOOD, "wal_recycle": "on"})
+        assert (found.level, found.code) == ("danger", "ledger-recycles-journal")
+        assert list(database_doctor.judge_journal(GOOD)) == []
+
+    def test_a_ledger_that_cannot_be_reached_is_found(self, tmp_path: Path) -> None:
+        url = f"postgresql://ledger:nine@/ledger?host={tmp_path}"
+        values = {"UNDERSIGNED_DATA": "/srv/data", "UNDERSIGNED_LEDGER_URL": url}
+        (found,) = database_doctor.examine_database(read_environment(values))
+        assert (found.level, found.code) == ("danger", "ledger-unreachable")
+        assert "nine" not in found.text
+
     def test_it_says_nothing_of_a_file(self) -> None:
         assert list(database_doctor.examine_database(read(""))) == []
 
@@ -243,6 +257,10 @@ class TestTheDoctor:
 class TestOnTheServer:
     def test_the_doctor_reads_the_server(self) -> None:
         assert database_doctor.read_facts() == GOOD
+
+    def test_and_the_ledgers(self) -> None:
+        address = parse_database_url(ServerHome().url)
+        assert database_doctor.read_ledger_facts(address) == GOOD
 
     def test_erased_rows_are_cleared_away_soon(self) -> None:
         with connection.cursor() as cursor:
