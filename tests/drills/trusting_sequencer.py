@@ -51,9 +51,12 @@ def main() -> int:
     def settle_anyway(self: store.PostgresStore) -> None:
         settle_inbox(session=self._session)
 
-    store.PostgresStore.settle = settle_anyway  # type: ignore[method-assign]  # broken
-    store.move_log = move_anyway  # type: ignore[attr-defined]  # broken on purpose
-    store.move_spine = move_spine_anyway  # type: ignore[attr-defined]  # the same
+    # Broken on purpose.
+    store.PostgresStore.settle = settle_anyway  # type: ignore[method-assign]
+    # Broken on purpose.
+    store.move_log = move_anyway  # type: ignore[attr-defined]
+    # Broken on purpose.
+    store.move_spine = move_spine_anyway  # type: ignore[attr-defined]
     return crash_server.main()
 
 

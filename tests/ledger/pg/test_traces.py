@@ -8,10 +8,11 @@ import pytest
 
 from tests.ledger.pg.conftest import Connect, publish
 from undersigned.drills.postgres import Server
+from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.data import PooledSignature
 from undersigned.ledger.pg.inbox import Arrival, Fate, pool_signatures
 from undersigned.ledger.pg.session import Session
-from undersigned.ledger.pg.traces import drop_journal, settle_inbox
+from undersigned.ledger.pg.traces import drop_journal, settle_inbox, settle_queues
 
 
 def make_marked(log_id: int, marker: bytes) -> Arrival:
@@ -92,3 +93,44 @@ class TestSettling:
         settle_inbox(session=ledger)
         pool_signatures(session=web, arrivals=[late])
         assert settle_inbox(session=ledger) == 2
+
+
+class TestTheQueues:
+    def test_rows_no_longer_tell_which_came_first(self, ledger: Session) -> None:
+        rows = [(1, secrets.token_bytes(32), secrets.token_bytes(32)) for _ in range(9)]
+        for row in rows:
+            with ledger.transaction() as connection:
+                connection.execute("INSERT INTO withdrawal VALUES (%s, %s, %s)", row)
+        settle_queues(session=ledger)
+        found = ledger.connection.execute(
+            "SELECT log, nonce, w, xmin::text FROM withdrawal ORDER BY ctid"
+        ).fetchall()
+        assert [row[:3] for row in found] == sorted(rows)
+        assert len({row[3] for row in found}) == 1
+        with ledger.transaction() as connection:
+            connection.execute("TRUNCATE withdrawal")
+
+    def test_what_has_left_is_in_no_table_any_more(
+        self, ledger: Session, server: Server
+    ) -> None:
+        marker = secrets.token_bytes(32)
+        with ledger.transaction() as connection:
+            connection.execute(
+                "INSERT INTO shown VALUES (1, %s, 0, 0, %s)", (bytes(32), marker)
+            )
+        with ledger.transaction() as connection:
+            connection.execute("DELETE FROM shown")
+        settle_queues(session=ledger)
+        drop_journal(ledger.connection)
+        assert find(server, marker) == set()
+
+
+def test_a_role_that_may_not_let_the_journal_go_is_told(server: Server) -> None:
+    # A database of its own: the right to pg_switch_wal is given in each.
+    url = server.make_database("ungranted", owner="ledger")
+    session = Session(url)
+    try:
+        with pytest.raises(StorageFailed, match=r"postgresql\.md"):
+            drop_journal(session.connection)
+    finally:
+        session.close()

@@ -72,7 +72,8 @@ def try_take_lease(*, session: Session, origin: str) -> Lease | None:
 def try_take_spine(*, session: Session) -> Lease | None:
     """Take the lease of the spine; None while another session holds it.
 
-    Waits for nobody, also not for who moves the spine just now. Raises StorageFailed.
+    Its commit waits for the synchronous standby, and so for everything that was
+    committed before it: what is read from now on is there, too. Raises StorageFailed.
     """
     with session.transaction() as connection:
         row = connection.execute(
