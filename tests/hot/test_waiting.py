@@ -26,6 +26,7 @@ from tests.factories.wire import Wire, make_request, serve
 from undersigned.campaigns.data import Campaign
 from undersigned.safety.turns import STAGES, Stage
 from undersigned.web.hot import door
+from undersigned.web.hot import sign as hot_sign
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.files import Files
 from undersigned.web.public.waiting import render_wait
@@ -141,6 +142,20 @@ class TestPrograms:
         browser.post(f"/{campaign.path}/sign", make_sign_body(request))
         browser.post(f"/{campaign.path}/sign", b"{")
         assert [lines[stage].inside for stage in STAGES] == [0] * len(STAGES)
+
+    @pytest.mark.parametrize("action", ["receipt", "withdraw"])
+    def test_what_is_no_step_of_signing_is_asked_for_again(
+        self,
+        browser: Browser,
+        campaign: Campaign,
+        action: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        body = {"nonce": "A" * 43} | ({"w": "A" * 43} if action == "withdraw" else {})
+        assert browser.post(f"/{campaign.path}/{action}", body).status != 503
+        monkeypatch.setattr(hot_sign, "THREADS_ROOM", 0)
+        found = read_wait(browser.post(f"/{campaign.path}/{action}", body))
+        assert (found["turn"], found["before"]) == ("", None)
 
     def test_the_short_way_is_not_taken_past_a_line(
         self, instance: Instance, campaign: Campaign, static: Path

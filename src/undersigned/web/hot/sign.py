@@ -6,7 +6,7 @@ import asyncio
 import binascii
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
@@ -43,6 +43,11 @@ from undersigned.web.shared.services import Services
 ISSUE_LIMIT_BYTES = 1024
 SIGN_LIMIT_BYTES = 16_384
 SMALL_LIMIT_BYTES = 1024
+# Receipts and withdrawals that wait for a thread; each takes milliseconds.
+THREADS_ROOM = 256
+THREADS_AGAIN_SECONDS = 5
+
+Result = TypeVar("Result")
 
 
 class TicketMissing(BodyNotValid):
@@ -179,6 +184,8 @@ class SigningPaths:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        # Receipts and withdrawals under way.
+        self._in_threads = 0
         self._bridge: tuple[asyncio.AbstractEventLoop, LoopBridge] | None = None
         self._handlers = {
             "issue": self._issue,
@@ -332,6 +339,19 @@ class SigningPaths:
         )
         return _promise_encoder.encode(PromiseAnswer(pooled.promise.decode()))
 
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        """Do what waits for a disk, off the loop. Raises PleaseWait, without a place.
+
+        Neither is a step of signing: nothing is lost by asking again later.
+        """
+        if self._in_threads >= THREADS_ROOM:
+            raise PleaseWait(retry_after_seconds=THREADS_AGAIN_SECONDS)
+        self._in_threads += 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._in_threads -= 1
+
     async def _receipt(
         self, book_entry: BookEntry, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -342,11 +362,13 @@ class SigningPaths:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BodyNotValid(problem=str(error)) from None
         nonce = decode_base64url(found.nonce, member="nonce", length=32)
-        receipt = await asyncio.to_thread(
-            find_signature_receipt,
-            book=self._services.book,
-            book_entry=book_entry,
-            nonce=nonce,
+        receipt = await self._in_thread(
+            partial(
+                find_signature_receipt,
+                book=self._services.book,
+                book_entry=book_entry,
+                nonce=nonce,
+            )
         )
         if receipt is None:
             seconds = book_entry.log.settings.interval_seconds
@@ -365,11 +387,13 @@ class SigningPaths:
             raise BodyNotValid(problem=str(error)) from None
         nonce = decode_base64url(found.nonce, member="nonce", length=32)
         w = decode_base64url(found.w, member="w", length=32)
-        await asyncio.to_thread(
-            withdraw_signature,
-            book=self._services.book,
-            book_entry=book_entry,
-            nonce=nonce,
-            w=w,
+        await self._in_thread(
+            partial(
+                withdraw_signature,
+                book=self._services.book,
+                book_entry=book_entry,
+                nonce=nonce,
+                w=w,
+            )
         )
         await answer(send, 200, b"{}", [_JSON, NO_STORE])
