@@ -147,6 +147,23 @@ def test_it_minds_the_room_of_the_next_queue(time: Time) -> None:
     assert not line.enter()
 
 
+def test_nobody_is_called_ahead_of_a_queue_that_is_full(time: Time) -> None:
+    """A place that was called means moments, not as long as that queue takes."""
+    behind = 1
+    line = Line(50, room_behind=lambda: behind, monotonic=time)
+    assert line.enter()
+    line.leave()
+    behind = 0
+    numbers = [line.take_number() for _person in range(100)]
+    for _tick in range(100):
+        time.now += 0.05
+        line.look(numbers[50])
+    assert not line.is_called(numbers[0])
+    behind = 3
+    line.look(numbers[0])
+    assert [line.is_called(number) for number in numbers[:5]] == [1, 1, 1, 0, 0]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -260,7 +260,9 @@ class Line:
         room = self._count_room() + self.inside
         if now - self._weighed_at >= _AHEAD_SECONDS:
             self._weigh(room)
-        free = int(room * self._ahead) - self.inside - self._outstanding
+        # Where the next queue is what holds people up, calling ahead lets nobody in.
+        ahead = self._ahead if room == self.room else 1.0
+        free = int(room * ahead) - self.inside - self._outstanding
         count = min(self.waiting, free)
         if count < 1:
             return
