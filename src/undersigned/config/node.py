@@ -134,11 +134,16 @@ def serve_node(environment: Environment) -> int:
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"\n  A web node listens on http://{shown}:{port}/\n", flush=True)
-            _NodeServer(config, app).run(sockets=[listener])
+            server = _NodeServer(config, app)
+            # Whoever starts it again starts it with nothing to remember.
+            pool.on_stopped = server.end
+            server.run(sockets=[listener])
         finally:
             # What is queued is added, and answered, first.
             pool.stop()
             pool.close()
+    if pool.failure is not None:
+        raise StorageFailed(f"the pool's thread ended: {type(pool.failure).__name__}")
     return 0
 
 

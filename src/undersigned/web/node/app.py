@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from undersigned_verify.errors import Fault
+
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
 from undersigned.signatures.operations.redeem import check_request
@@ -155,7 +157,7 @@ class NodeApp:
             if reply.status != 200:
                 raise IssuerAway(status=reply.status)
             self.book.take(reply.body, asked_at=asked_at)
-        except (IssuerAway, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (IssuerAway, Fault, msgspec.MsgspecError, UnicodeDecodeError) as error:
             if not self._is_away:
                 self._is_away = True
                 _logger.error(

@@ -48,6 +48,8 @@ class NodePool(BatchThread[_Waiting]):
 
     def __init__(self, connect: Callable[[], Session]) -> None:
         self._connect = connect
+        # Called when the thread has ended by an error that nobody foresaw.
+        self.on_stopped: Callable[[], None] = lambda: None
         self._session: Session | None = None
         self._away_until = 0.0
         super().__init__(
@@ -70,9 +72,9 @@ class NodePool(BatchThread[_Waiting]):
         """Queue one signature. ``done`` runs on this thread once it is durable."""
         self.put(_Waiting(Arrival(log_id, pooled), done))
 
-    @staticmethod
-    def _tell(error: BaseException) -> None:
-        _logger.critical("STOPPED: %s. Restart this node.", type(error).__name__)
+    def _tell(self, error: BaseException) -> None:
+        _logger.critical("STOPPED: %s. This node ends.", type(error).__name__)
+        self.on_stopped()
 
     def _pool(self, batch: list[_Waiting]) -> None:
         fates = self._try_to_pool([item.arrival for item in batch])
