@@ -61,7 +61,9 @@ if _wanted == "postgresql":
             raise pytest.UsageError(_missing) from error
     else:
         atexit.register(_cluster.close)
-        _primary = _cluster.start_primary(settings={"wal_recycle": "off"})
+        # Its workers would hold databases that a test wants to drop.
+        _settings = {"wal_recycle": "off", "autovacuum": "off"}
+        _primary = _cluster.start_primary(settings=_settings)
         _primary.make_database("pages", owner="pages", options="CREATEDB")
         # Workers inherit it, and use the same server.
         _wanted = _primary.url("pages", user="pages", through_socket=True)

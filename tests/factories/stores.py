@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -140,7 +141,7 @@ class ServerHome:
             connection.execute(statement.encode())
 
     def _drop(self) -> None:
-        _run(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        _drop(self.name)
 
 
 def copy_server(url: str) -> ServerHome:
@@ -151,7 +152,26 @@ def copy_server(url: str) -> ServerHome:
 def drop_homes() -> None:
     """Remove the databases of a test."""
     while _made:
-        _run(f'DROP DATABASE IF EXISTS "{_made.pop()}" WITH (FORCE)')
+        _drop(_made.pop())
+
+
+def _drop(name: str) -> None:
+    """Remove a database, whoever is in it still.
+
+    A process of the server's own (a checkpoint of statistics, a worker) cannot be sent
+    away by a role without rights; it leaves by itself.
+    """
+    import psycopg
+
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            _run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            return
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def _run(statement: str) -> None:
