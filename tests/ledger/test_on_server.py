@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import LiteralString, cast
 
 import pytest
 
@@ -267,6 +267,34 @@ class TestStandingBy:
             marks = HighWater(tmp_path / "highwater.json")
             follow(store=store, high_water=marks, spine_origin=SPINE)
         assert marks.list_marks() == {}
+
+    @pytest.mark.parametrize("is_fit", [True, False])
+    def test_the_last_thing_that_the_first_did_is_seen_too(
+        self, river: River, tmp_path: Path, is_fit: bool
+    ) -> None:
+        """A log that was begun a moment before the end: else no start would follow."""
+        marks = HighWater(tmp_path / "highwater.json")
+
+        def run(statement: LiteralString) -> None:
+            with closing(Session(conninfo(river))) as session:
+                session.connection.execute(statement)
+
+        def end(_seconds: float) -> None:
+            assert marks.list_marks() == {}
+            if is_fit:
+                run("UPDATE spine SET checked = epoch")
+            river.stop()
+
+        run("UPDATE spine SET checked = -1")
+        with closing(PostgresStore(conninfo(river))) as store:
+            wait_for_lease(
+                store=store,
+                high_water=marks,
+                spine_origin=SPINE,
+                on_wait=lambda: None,
+                sleep=end,
+            )
+        assert (marks.find(river.origin) is not None) == is_fit
 
     def test_it_does_not_follow_one_that_is_older_than_it_has_seen(
         self, river: River, tmp_path: Path

@@ -31,7 +31,8 @@ CROSS JOIN LATERAL (
 ) AS grown
 JOIN checkpoint AS kept ON kept.log = grown.id
 LEFT JOIN log ON log.id = grown.id
-WHERE held.checked = held.epoch AND (kept.size = grown.size OR kept.size IN ({marks}))
+WHERE held.checked = held.epoch - ?
+    AND (kept.size = grown.size OR kept.size IN ({marks}))
 """
 
 
@@ -56,19 +57,34 @@ def wait_for_lease(
             on_wait()
         follow(store=store, high_water=high_water, spine_origin=spine_origin)
         sleep(WAIT_SECONDS)
+    if told:
+        # What it did since we last looked, and a log that it has begun since.
+        follow(
+            store=store,
+            high_water=high_water,
+            spine_origin=spine_origin,
+            has_ended=True,
+        )
 
 
-def follow(*, store: PostgresStore, high_water: HighWater, spine_origin: str) -> None:
+def follow(
+    *,
+    store: PostgresStore,
+    high_water: HighWater,
+    spine_origin: str,
+    has_ended: bool = False,
+) -> None:
     """Raise the marks to what the ledger holds, after comparing it with them.
 
-    Nothing where no living sequencer vouches for it. Raises RolledBack.
+    Nothing where no living sequencer vouches for it, or, with ``has_ended``, the one
+    did not that lived until this process took its place. Raises RolledBack.
     """
     sizes = sorted({size for size, _root in high_water.list_marks().values()})
     marks = ", ".join("?" * len(sizes)) or "NULL"
     grown: dict[str, int] = {}
     roots: dict[str, dict[int, bytes]] = {}
     for log_id, name, newest, size, note in store.query(
-        _NEWEST.format(marks=marks), sizes
+        _NEWEST.format(marks=marks), [int(has_ended), *sizes]
     ):
         origin = spine_origin if log_id == SPINE_ID else name
         grown[origin] = newest
