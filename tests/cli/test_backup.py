@@ -431,7 +431,10 @@ class TestARecovery:
         # As the old pages database has it.
         row.save(force_insert=True)
         assert [each.name for each in list_shown(origin=soil.origin).rows] == ["Asha"]
-        assert run("recover", mirror, "--workers", 1).code == 0
+        done = run("recover", mirror, "--workers", 1)
+        assert done.code == 0
+        # What was erased without being withdrawn is in no mirror: that is said.
+        assert "is shown again" in done.out
         twin.start()
         assert list_shown(origin=soil.origin).rows == ()
 

@@ -27,6 +27,11 @@ RISK = (
     "since will prove that two different logs were signed under one name, and nobody "
     "can mend that. Your word is written into the audit trail"
 )
+ERASED = (
+    "If this database is a backup: what signers have erased since, without "
+    "withdrawing, is shown again,\nand no mirror knows of it. Who was told of an "
+    "erasure erases it again first: undersigned shown erase NONCE"
+)
 EVIDENCE = {
     "mirror": "as a mirror shows it",
     "mark": "as this machine's own mark says",
@@ -176,6 +181,8 @@ def _describe(recovery: Recovery) -> str:
                 "  no mail, ticket or token is given until: "
                 f"undersigned issuance reopen {campaign}"
             )
+    if any(log.imported or log.issuing_closed for log in recovery.logs):
+        lines.append(ERASED)
     lines += [
         f"{origin}: its key is in no backup. Keep its copy readable elsewhere; nothing "
         "of this name begins here again"
