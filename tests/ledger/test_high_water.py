@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.factories.keys import KeyBox
 from tests.factories.ledgers import River, require_accepted
-from tests.factories.stores import Home
+from tests.factories.stores import Home, make_home
+from tests.ledger.conftest import MakeRiver
 from undersigned.kernel.clock import FixedClock
 from undersigned.kernel.errors import StorageFailed
+from undersigned.kernel.keystore import Keystore
 from undersigned.ledger.highwater import RolledBack
+from undersigned.ledger.notes import LogKey
+from undersigned.ledger.operations import OriginReserved
 
 
 def take_backup(river: River) -> Home:
@@ -119,4 +124,69 @@ def test_a_new_folder_needs_no_mark(
     river = River(tmp_path / "new", keys, clock)
     river.start()
     river.stop()
-    assert not (tmp_path / "new" / "highwater.json").exists()
+    # It was begun here: the spine's key is no stranger at the next start.
+    marks = json.loads((tmp_path / "new" / "highwater.json").read_bytes())
+    assert [size for size, _root in marks.values()] == [0]
+    river.start()
+    river.stop()
+
+
+class TestKeysThatWereHereBefore:
+    """Secrets put back, or taken along, without what was signed with them."""
+
+    @pytest.fixture
+    def bare(self, river: River, tmp_path: Path) -> River:
+        """A new disk and an empty ledger, with the same secrets."""
+        river.stop()
+        twin = object.__new__(River)
+        twin.__dict__.update(river.__dict__)
+        twin.handed_on, twin.failures, twin._ledger = [], [], None
+        twin.folder = tmp_path / "bare"
+        twin.home = make_home(twin.folder)
+        shutil.copytree(river.folder / "secrets", twin.folder / "secrets")
+        return twin
+
+    def test_no_second_spine_begins_under_the_key_of_the_first(
+        self, bare: River
+    ) -> None:
+        with pytest.raises(RolledBack, match="/spine"):
+            bare.start()
+
+    def test_nor_a_second_log(self, bare: River) -> None:
+        shutil.rmtree(bare.folder / "secrets" / "spine")
+        bare.start()
+        with pytest.raises(OriginReserved):
+            bare.create()
+        assert not bare.public.exists()
+        # Nor is it begun by asking again.
+        with pytest.raises(OriginReserved):
+            bare.create()
+        bare.stop()
+
+    def test_a_start_that_was_cut_off_is_mended_by_the_next(
+        self, make_river: MakeRiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        river = make_river()
+        twin_folder = tmp_path / "cut"
+        twin = object.__new__(River)
+        twin.__dict__.update(river.__dict__)
+        twin.handed_on, twin.failures, twin._ledger = [], [], None
+        twin.folder, twin.home = twin_folder, make_home(twin_folder)
+        made = LogKey.create
+
+        def cut(keystore: Keystore, *, origin: str, path: str) -> LogKey:
+            made(keystore, origin=origin, path=path)
+            raise OSError(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LogKey, "create", cut)
+            with pytest.raises(OSError, match="spine"):
+                twin.start()
+        twin.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(LogKey, "create", cut)
+            with pytest.raises(OSError, match="c/river"):
+                twin.create()
+        twin.create()
+        require_accepted(twin.audit())
+        twin.stop()

@@ -224,6 +224,7 @@ class TestALedgerWithoutASpine:
         del marks["undersigned.example/spine"]
         (river.folder / "highwater.json").write_text(json.dumps(marks))
         shutil.rmtree(river.folder / "public" / "spine")
+        shutil.rmtree(river.folder / "secrets" / "spine")
 
     def test_all_it_ever_published_is_entered(self, older: River) -> None:
         self.forget_spine(older)

@@ -153,12 +153,28 @@ class Ledger:
                 seed = self.keystore.get(notes.key_name(SPINE_PATH))
                 spine.key = LogKey(spine.origin, seed)
             else:
-                spine.key = LogKey.create(
-                    self.keystore, origin=spine.origin, path=SPINE_PATH
-                )
+                spine.key = self._create_spine_key(self.keystore)
         except (KeyMissing, KeysLocked, ValueError) as error:
             # As with a log's key: nothing new is entered, and doctor says so.
             _logger.error("the spine's key does not open: %s", type(error).__name__)
+
+    def _create_spine_key(self, keystore: Keystore) -> LogKey:
+        """Make the key, or take the one that a start of this machine has made.
+
+        The mark comes first: a key without one has come here with other secrets, and
+        what it has signed is not here. Raises RolledBack then, and KeysLocked.
+        """
+        origin = self.spine.origin
+        if keystore.has(notes.key_name(SPINE_PATH)) and not self.high_water.knows(
+            origin
+        ):
+            raise RolledBack(
+                f"the key of {origin} is here, and nothing that it has signed: these "
+                "are the secrets of an instance whose ledger is elsewhere or lost. See "
+                "docs/operate/backup-and-restore.md; do not sign with them before"
+            )
+        self.high_water.begin(origin)
+        return LogKey.create(keystore, origin=origin, path=SPINE_PATH)
 
     def _roots(self, log_id: int) -> list[tuple[int, bytes]]:
         return [

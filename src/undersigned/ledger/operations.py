@@ -17,7 +17,7 @@ from undersigned.kernel.errors import Conflict, Refused, Unavailable
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings, PooledSignature, Published
 from undersigned.ledger.ledger import Ledger
-from undersigned.ledger.notes import LogKey
+from undersigned.ledger.notes import LogKey, key_name
 from undersigned.ledger.open_log import OpenLog, encode_settings
 from undersigned.ledger.store import Store
 from undersigned.ledger.writer import LogNotAccepting
@@ -52,7 +52,8 @@ class SigningKeyMissing(Unavailable):
 
 
 class OriginReserved(Conflict):
-    """A log of this name was published before a loss; its key is gone for good."""
+    """A log of this name was published before a loss: its key is gone for good, or is
+    here without the log."""
 
     code: ClassVar[str] = "origin-reserved"
 
@@ -91,8 +92,13 @@ def create_log(
         store = ledger.store
         if store.query("SELECT 1 FROM reserved WHERE origin=?", (settings.origin,)):
             raise OriginReserved(origin=settings.origin)
-        LogKey.create(keystore, origin=settings.origin, path=settings.path)
+        if keystore.has(key_name(settings.path)) and not ledger.high_water.knows(
+            settings.origin
+        ):
+            # It has come here with other secrets; what it has signed is elsewhere.
+            raise OriginReserved(origin=settings.origin)
         ledger.high_water.begin(settings.origin)
+        LogKey.create(keystore, origin=settings.origin, path=settings.path)
         with store.transaction():
             log_id = store.add_log(
                 origin=settings.origin, settings=encode_settings(settings)

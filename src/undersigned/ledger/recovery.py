@@ -307,7 +307,8 @@ class _Planner:
             size=ours.size,
             root=ours.root,
             evidence="mirror",
-            marked=facts.mark is not None,
+            # A mark of nothing says that it was begun here, and no more.
+            marked=facts.mark is not None and bool(facts.mark[0] or not ours.size),
         )
         seen = [*_list_seen(facts)]
         if mirror is not None and mirror.size >= ours.size:
@@ -321,7 +322,7 @@ class _Planner:
             roots = _read_roots(self._store, tree)
             _require_one_history(facts.origin, ours, seen, roots)
             plan.close_reason = _find_close_reason(self._store, tree)
-            if facts.mark is not None:
+            if plan.marked:
                 plan.evidence = "mark"
                 return plan
             if self._nothing_published:
