@@ -11,6 +11,7 @@ from tests.cli.conftest import Run
 from tests.factories.instances import LEDGER_URL, Instance
 from tests.factories.stores import ServerHome, copy_server
 from undersigned.config import ledger as config_ledger
+from undersigned.kernel.whole_folder import write_manifest
 
 pytestmark = pytest.mark.postgresql
 
@@ -19,6 +20,20 @@ def test_a_backup_of_it_is_refused(run: Run, river: str, tmp_path: Path) -> None
     done = run("backup", tmp_path / "backup", "--json")
     assert done.error() == (3, "ledger-elsewhere")
     assert not (tmp_path / "backup").exists()
+
+
+def test_a_restore_beside_it_is_refused(
+    run: Run, river: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ledger would lie there unread, and the server's be taken for it."""
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    (backup / "ledger.sqlite3").write_bytes(b"")
+    (backup / "app.pgdump").write_bytes(b"")
+    write_manifest(backup, {})
+    monkeypatch.setenv("UNDERSIGNED_DATA", str(tmp_path / "other"))
+    done = run("restore", backup, "--json")
+    assert done.error() == (3, "ledger-elsewhere")
 
 
 def test_a_second_start_is_refused_and_says_how_to_wait(

@@ -263,6 +263,8 @@ def _counting(arguments: argparse.Namespace, label: str, unit: str) -> Iterator[
 def restore(arguments: argparse.Namespace, context: BareContext) -> int:
     """Put a backup into an empty data directory; nothing starts before `recover`."""
     data, source = context.environment.data, Path(arguments.dir).absolute()
+    if not context.environment.keeps_ledger_here:
+        raise LedgerElsewhere()
     manifest = read_manifest(source)
     address = context.environment.database
     _require_parts(manifest, pages=PAGES if address is None else DUMP)

@@ -20,6 +20,9 @@ class BareFacts(Protocol):
     @property
     def database(self) -> PagesAddress | None: ...
 
+    @property
+    def keeps_ledger_here(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class BareContext:
