@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -192,6 +193,23 @@ def test_a_flooder_takes_no_places_but_its_networks(time: Time) -> None:
     assert beyond.turn == ""
     assert beyond.before is None
     assert MOST_OF_A_NETWORK < 5000
+
+
+def test_other_networks_queues_cost_nobody_a_place(time: Time, lines: Lines) -> None:
+    """A cheap block of IPv6 addresses has tens of thousands of networks."""
+    for _person in range(3):
+        lines.come("ask", address=HERE)
+    turn = wait_for(lines, "ask").turn
+    for _behind in range(60):
+        wait_for(lines, "ask")
+    for network in range(120):
+        for _try in range(603):
+            with suppress(PleaseWait):
+                lines.come("ask", address=f"2001:db8:{network:x}::1")
+                lines.leave("ask")
+    time.now += 2
+    lines.leave("ask")
+    lines.come("ask", turn=turn, address=HERE)
 
 
 def test_looking_changes_nothing(time: Time, lines: Lines) -> None:

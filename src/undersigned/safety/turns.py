@@ -136,7 +136,8 @@ class Lines:
         self._started = monotonic()
         self._monotonic = monotonic
         self._reserved = 0
-        self._used = Used(1 << 16)
+        # Each of a hundred networks may take hundreds while one waits for its own.
+        self._used = Used()
         rooms = {"issue": ISSUE_ROOM, "sign": SIGN_ROOM}
         self.lines: dict[Stage, Line] = {
             stage: Line(
