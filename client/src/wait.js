@@ -44,6 +44,8 @@ async function ask() {
       credentials: "omit",
       referrerPolicy: "no-referrer",
     });
+    // A server behind this one that is away answers too, and tells no place.
+    if (!response.ok) throw response;
     const wait = await response.json();
     if (wait.called) return line.submit();
     tell(wait);
@@ -59,8 +61,8 @@ if (line) {
 }
 
 addEventListener("failed", (/** @type {any} */ { detail }) => {
-  // While the server is away there is no problem with a code.
-  const away = waiting && !detail.code;
+  // While the server is away there is no code, or that of a web node before it.
+  const away = waiting && (!detail.code || detail.code == "issuer-away");
   waiting = away || detail.code == "please-wait";
   if (!waiting) return;
   if (!away) {

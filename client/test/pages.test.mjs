@@ -161,6 +161,10 @@ test("waiting in line", async (context) => {
     page.pass(4e3);
     for (let i = 0; i < 500 && sent("sign").length < 2; i++) await page.shown();
     assert.equal(await page.shown(), "waiting");
+    server.next.sign = { status: 503, code: "issuer-away" };
+    page.pass(13e3);
+    for (let i = 0; i < 500 && sent("sign").length < 3; i++) await page.shown();
+    assert.equal(await page.shown(), "waiting");
     page.pass(13e3);
     for (let i = 0; i < 500 && (await page.shown()) !== "signed"; i++);
     assert.equal(await page.shown(), "signed");
@@ -172,6 +176,7 @@ test("waiting in line", async (context) => {
       ["issue", "first"],
       ["issue", "again"],
       ["sign", ""],
+      ["sign", "other"],
       ["sign", "other"],
       ["sign", "other"],
     ]);

@@ -35,6 +35,7 @@ from undersigned.web.hot.limits import LimitedProtocol
 from undersigned.web.node.app import NodeApp
 from undersigned.web.node.intake import NodePool
 from undersigned.web.node.upstream import Upstream
+from undersigned.web.public.waiting import render_wait
 
 log = logging.getLogger("undersigned.node")
 
@@ -79,6 +80,7 @@ def make_node(environment: Environment) -> tuple[NodeApp, NodePool]:
         secret=environment.node_secret,
         pool=pool,
         now=time.monotonic,
+        render_wait=render_wait,
     )
     return app, pool
 

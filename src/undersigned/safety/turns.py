@@ -49,7 +49,8 @@ class PleaseWait(Unavailable):
     """More people come than can be taken at once. ``turn`` keeps the place.
 
     ``before``: people in front, ``seconds``: roughly how long; each None where that is
-    not known. ``reason``: "site", or "network" where it is one's own network's turn.
+    not known. ``reason``: "site", "network" where it is one's own network's turn, or
+    "away" where the process that gives places does not answer.
     ``turn`` is empty where there is no place to keep.
     """
 
@@ -61,7 +62,7 @@ class PleaseWait(Unavailable):
         before: int | None = None,
         seconds: int | None = None,
         turn: str = "",
-        reason: Literal["site", "network"] = "site",
+        reason: Literal["site", "network", "away"] = "site",
         retry_after_seconds: int,
     ) -> None:
         self.before = before

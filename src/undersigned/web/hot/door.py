@@ -125,7 +125,7 @@ class Door:
             else:
                 await self._take_step(stage, fields or (), scope, receive, send)
         except PleaseWait as wait:
-            await self._send_wait(scope, send, wait, fields)
+            await send_wait(scope, send, wait, fields, render=self._render)
 
     def _note_arrival(self, scope: Scope) -> None:
         forwarded = find_header(scope, b"x-forwarded-for")
@@ -180,46 +180,56 @@ class Door:
                 if not self._of_network[network]:
                     del self._of_network[network]
 
-    async def _send_wait(
-        self, scope: Scope, send: Send, wait: PleaseWait, fields: Fields | None
-    ) -> None:
-        is_read = scope["method"] in ("GET", "HEAD")
-        if is_read:
-            fields = parse_qsl(
-                scope["query_string"].decode("latin-1"), keep_blank_values=True
-            )
-        if (
-            self._render is None
-            or fields is None
-            or _wants_json(scope)
-            # To a browser that is another site's address, and a form would go there.
-            or scope["path"].startswith("//")
-            # What another site sent is not put into a page of ours.
-            or (not is_read and _crosses(scope))
-        ):
-            status, body, headers = problem(wait)
-            await answer(send, status, body, headers)
-            return
-        held = Held(
-            # One slash: with two, a browser would read the name of another host.
-            action="/" + quote(scope["path"].lstrip("/\\")),
-            is_form=not is_read,
-            fields=[(name, value) for name, value in fields if name != TURN_FIELD],
+
+async def send_wait(
+    scope: Scope,
+    send: Send,
+    wait: PleaseWait,
+    fields: Fields | None,
+    *,
+    render: RenderWait | None,
+) -> None:
+    """Answer with the waiting page, or with a problem where none can be.
+
+    ``fields``: of the form; None for what could not be carried.
+    """
+    is_read = scope["method"] in ("GET", "HEAD")
+    if is_read:
+        fields = parse_qsl(
+            scope["query_string"].decode("latin-1"), keep_blank_values=True
         )
-        language = scope["path"].split("/")[1]
-        headers = [*_PAGE, (b"retry-after", str(wait.retry_after_seconds).encode())]
-        if is_read:
-            # A browser asks again by itself, scripts or not. It would not send a form.
-            headers.append((b"refresh", str(wait.retry_after_seconds).encode()))
-        await answer(
-            send,
-            503,
-            self._render(language, held, wait),
-            headers,
-            head=scope["method"] == "HEAD",
-            safe=[],
-            policy=[],
-        )
+    if (
+        render is None
+        or fields is None
+        or _wants_json(scope)
+        # To a browser that is another site's address, and a form would go there.
+        or scope["path"].startswith("//")
+        # What another site sent is not put into a page of ours.
+        or (not is_read and _crosses(scope))
+    ):
+        status, body, headers = problem(wait)
+        await answer(send, status, body, headers)
+        return
+    held = Held(
+        # One slash: with two, a browser would read the name of another host.
+        action="/" + quote(scope["path"].lstrip("/\\")),
+        is_form=not is_read,
+        fields=[(name, value) for name, value in fields if name != TURN_FIELD],
+    )
+    language = scope["path"].split("/")[1]
+    headers = [*_PAGE, (b"retry-after", str(wait.retry_after_seconds).encode())]
+    if is_read:
+        # A browser asks again by itself, scripts or not. It would not send a form.
+        headers.append((b"refresh", str(wait.retry_after_seconds).encode()))
+    await answer(
+        send,
+        503,
+        render(language, held, wait),
+        headers,
+        head=scope["method"] == "HEAD",
+        safe=[],
+        policy=[],
+    )
 
 
 def describe_turn(wait: PleaseWait | None) -> dict[str, object]:

@@ -15,8 +15,12 @@ from undersigned_verify.errors import Fault
 
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
+from undersigned.ledger.data import PooledSignature
+from undersigned.safety.line import SOONEST
+from undersigned.safety.turns import SIGN_ROOM, PleaseWait
 from undersigned.signatures.operations.redeem import check_request
 from undersigned.web.hot.bridge import LoopBridge
+from undersigned.web.hot.door import parse_form, send_wait
 from undersigned.web.hot.nodes import BOOK, NODE_PREFIX, SCHEME
 from undersigned.web.hot.pages import wants_packed
 from undersigned.web.hot.sign import (
@@ -46,9 +50,10 @@ from undersigned.web.node.book import ASK_SECONDS, NodeBook, NodeEntry
 from undersigned.web.node.copies import Copies, answer_to
 from undersigned.web.node.intake import NodePool, Promises
 from undersigned.web.node.upstream import HOP, IssuerAway, Reply, Upstream
-from undersigned.web.node.words import say
+from undersigned.web.node.words import find_language, say
 from undersigned.web.shared.problem import as_anticipated
 from undersigned.web.shared.public_files import is_log_file
+from undersigned.web.shared.waiting import RenderWait
 
 # Whatever a client claims to be is replaced, never added to.
 _REPLACED: Final = HOP | frozenset(
@@ -67,7 +72,8 @@ _logger = logging.getLogger("undersigned.node")
 class NodeApp:
     """One node. ``pool``: started and stopped by whoever made it.
 
-    ``now``: seconds that only go forward.
+    ``now``: seconds that only go forward. ``render_wait``: the page that keeps a form
+    while the issuer's process is away.
     """
 
     def __init__(
@@ -78,8 +84,10 @@ class NodeApp:
         secret: str,
         pool: NodePool,
         now: Callable[[], float],
+        render_wait: RenderWait | None = None,
     ) -> None:
         self._upstream = upstream
+        self._render_wait = render_wait
         self._pool = pool
         self._now = now
         base = urlsplit(base_url)
@@ -95,6 +103,8 @@ class NodeApp:
         self.book = NodeBook(now)
         self._copies = Copies(now)
         self._promises = Promises(upstream, self._asking)
+        # Signatures that wait for the pool or their promise.
+        self._signing = 0
         self._bridge: LoopBridge | None = None
         self._following: asyncio.Task[None] | None = None
         self._is_away = False
@@ -187,7 +197,20 @@ class NodeApp:
             reply = await self._ask(scope, body)
             await _send(scope, send, *answer_to(reply, None, condition=None))
             return
+        if self._signing >= SIGN_ROOM:
+            # The line for tokens is the issuer's; who has one comes again in a moment.
+            raise PleaseWait(retry_after_seconds=SOONEST)
         pooled = check_request(book_entry=entry, request=request)
+        self._signing += 1
+        try:
+            promise = await self._pool_one(entry, pooled)
+        finally:
+            self._signing -= 1
+        found = msgspec.json.encode(PromiseAnswer(promise))
+        await answer(send, 200, found, SIGNED_HEADERS)
+
+    async def _pool_one(self, entry: NodeEntry, pooled: PooledSignature) -> str:
+        """Return the promise for a signature once it is durable."""
         loop = asyncio.get_running_loop()
         if self._bridge is None:
             self._bridge = LoopBridge(loop)
@@ -207,9 +230,7 @@ class NodeApp:
             lambda error: bridge.call(lambda: settle(error)),
         )
         await durable
-        promise = await self._promises.get(entry.facts.path, pooled.nonce)
-        found = msgspec.json.encode(PromiseAnswer(promise))
-        await answer(send, 200, found, SIGNED_HEADERS)
+        return await self._promises.get(entry.facts.path, pooled.nonce)
 
     # --- reading ----------------------------------------------------------------------
 
@@ -248,7 +269,18 @@ class NodeApp:
                 body = await read_body(scope, receive, limit=PAGE_LIMIT_BYTES)
         except TimeoutError:
             raise BodyTooSlow(seconds=PAGE_BODY_SECONDS) from None
-        reply = await self._ask(scope, body)
+        try:
+            reply = await self._ask(scope, body)
+        except IssuerAway as away:
+            fields = parse_form(scope, body)
+            if fields is None or find_language(scope) is None:
+                raise
+            # A form is a person's: it is kept in the page until somebody answers.
+            wait = PleaseWait(
+                reason="away", retry_after_seconds=away.retry_after_seconds
+            )
+            await send_wait(scope, send, wait, fields, render=self._render_wait)
+            return
         condition = find_header(scope, b"if-none-match")
         await _send(scope, send, *answer_to(reply, None, condition=condition))
 

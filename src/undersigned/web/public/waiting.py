@@ -24,7 +24,7 @@ _GAP = re.compile("\ue000([a-z-]+)\ue001")
 _GAPS = ("action", "method", "fields", "turn", "again", "before", "minutes")
 # Parts of the page of which some are shown: see make_words.
 _PARTS = (
-    *("site", "network", "form", "reading", "placed"),
+    *("site", "network", "away", "form", "reading", "placed", "crowd"),
     *("before", "minutes", "soon", "unknown"),
 )
 
@@ -32,6 +32,8 @@ _PARTS = (
 def make_words(wait: PleaseWait) -> set[str]:
     """Return which parts say something true of this wait; ``wait.js`` does the same."""
     words: set[str] = {wait.reason}
+    if wait.reason != "away":
+        words.add("crowd")
     if wait.turn:
         words.add("placed")
     if wait.before is not None:
