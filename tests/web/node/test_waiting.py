@@ -70,8 +70,11 @@ def test_a_form_stands_in_the_page_until_somebody_answers(
     fields = {html.unescape(name): html.unescape(value) for name, value in found}
     assert fields == TYPED | {"turn": ""}
     assert f'action="{path}"' in page
-    # It is not told that many are here: that is not known.
-    assert re.search(r"<h1 hidden>", page)
+    # It is not told that many are here, nor that nothing was signed: the request may
+    # have been on its way when the other end went.
+    assert "<h1 hidden>" in page
+    assert len(re.findall(r"<(?:span|p|div)[^>]* hidden>", page)) >= 3
+    assert "<span>Nothing has been signed yet" not in page
 
 
 @pytest.mark.parametrize(
