@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from undersigned_verify import promise as promises
+
 from undersigned.credentials import operations
 from undersigned.credentials.data import TicketFacts
 from undersigned.credentials.issuance_file import IssuanceFile
@@ -28,6 +30,7 @@ from undersigned.drills import (
     live,
     order,
     power,
+    promise,
     restore,
     unlink,
     vectors,
@@ -49,6 +52,17 @@ def flood_with_a_rude_server(values: Values) -> Values:
     """A server that tells people any place, and forgets what they wrote."""
     with patch.object(flood, "SERVER", "tests.drills.rude_server"):
         return flood.run(values)
+
+
+def promise_that_is_never_due(values: Values) -> Values:
+    """A verifier that waits for ever."""
+    real = promises.check_promise
+
+    def wait(found: Any, source: Any, **_said: Any) -> Any:
+        return real(found, source, now=0, clock=0)
+
+    with patch.object(promises, "check_promise", wait):
+        return promise.run(values)
 
 
 def double_for_everybody(values: Values) -> Values:

@@ -351,7 +351,7 @@ def _add_instance(nouns: Any) -> None:
 # Each a module of undersigned.drills; named here so that --help loads none of them.
 # In the order in which a failure says most: forms, then the log, then storage.
 DRILLS = (
-    *("vectors", "tamper", "double", "close", "clock", "order", "unlink"),
+    *("vectors", "tamper", "double", "close", "clock", "promise", "order", "unlink"),
     *("witness", "flood"),
     *("faults", "disk", "power", "crash", "restore", "failover", "seize"),
 )
