@@ -49,7 +49,11 @@ class Connection:
 
     def read(self) -> Answer:
         """Read one answer; status 0 when the server has hung up."""
-        first = self._file.readline()
+        try:
+            first = self._file.readline()
+        except ConnectionResetError:
+            # It had not read all that was sent.
+            first = b""
         if not first:
             return Answer(0, {}, b"")
         headers: dict[str, str] = {}

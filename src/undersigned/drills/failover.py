@@ -136,7 +136,7 @@ class _Drill:
         self._stand_by(waiting)
         try:
             last, load = asyncio.run(self._play_in_time(serving, waiting))
-        except (TimeoutError, ServerDied, JobFailed) as error:
+        except (TimeoutError, ServerDied, JobFailed, SiteGone) as error:
             self.report.check("somebody serves in the end", False, repr(error))
             return
         stopped = last.stop()
