@@ -42,8 +42,14 @@ from undersigned.kernel.durable import blur_times, make_private_folder
 from undersigned.kernel.ids import CampaignId
 from undersigned.kernel.keystore import Keystore
 from undersigned.kernel.writer_lock import hold_writer_lock
-from undersigned.ledger.data import RECORD_LOST, Published, ShownRecord
+from undersigned.ledger.data import (
+    RECORD_LOST,
+    PooledSignature,
+    Published,
+    ShownRecord,
+)
 from undersigned.ledger.ledger import Ledger
+from undersigned.ledger.open_log import OpenLog
 from undersigned.ledger.operations import (
     note_client,
     note_issued,
@@ -65,6 +71,7 @@ from undersigned.signatures.operations.close import (
     advance_closings,
     close_due_campaigns,
 )
+from undersigned.signatures.operations.recheck import is_as_redeemed
 from undersigned.signatures.operations.shown import keep_shown_records
 from undersigned.signatures.operations.withdraw import erase_shown_records
 from undersigned.web.mail.confirmation import make_renderer
@@ -182,6 +189,10 @@ class Engine:
         self.services.issuer.rebuild_after_publication(origin, today=today)
 
 
+def _check_pooled(log: OpenLog, pooled: PooledSignature) -> bool:
+    return is_as_redeemed(log=log, pooled=pooled)
+
+
 def log_flip(flip: Flip) -> None:
     """Enter a flipped switch in the audit trail."""
     record_act(actor=OPERATOR, kind="SwitchFlipped", data=flip.as_json(), at=flip.at)
@@ -285,6 +296,7 @@ def _make_engine(
         on_erased=on_erased,
         on_failure=on_failure,
         at_step=at_step,
+        check_pooled=None if environment.keeps_ledger_here else _check_pooled,
     )
     issuer = Issuer(
         folder=make_private_folder(environment.data / "issuance"),

@@ -26,7 +26,7 @@ from undersigned.ledger.embedded import EmbeddedStore
 from undersigned.ledger.highwater import HighWater, RolledBack
 from undersigned.ledger.notes import LogKey
 from undersigned.ledger.open_log import OpenLog, decode_settings
-from undersigned.ledger.publish import Sequencer
+from undersigned.ledger.publish import CheckPooled, Sequencer
 from undersigned.ledger.spine import SPINE_PATH, Spine
 from undersigned.ledger.store import Store
 from undersigned.ledger.writer import Writer
@@ -66,13 +66,15 @@ class Ledger:
         on_failure: Callable[[BaseException], None] = _ignore,
         at_step: Callable[[str], None] = _ignore,
         gather_seconds: float | None = None,
+        check_pooled: CheckPooled | None = None,
     ) -> None:
         """Open or create the ledger; ``host`` names the spine.
 
         ``folder``: of the high-water file. ``store`` None: the ledger is a file there.
         Else it is this one's from now on, whose lease is taken.
         ``keystore`` None: the secrets are locked; reads work, publishing does not.
-        Raises StorageFailed and RolledBack: then the instance must not start.
+        ``check_pooled``: see ``publish.Sequencer``. Raises StorageFailed and
+        RolledBack: then the instance must not start.
         """
         make_private_folder(folder)
         public.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,7 @@ class Ledger:
             on_erased=on_erased,
             on_published=on_published,
             at_step=at_step,
+            check_pooled=check_pooled,
         )
         self.spine = Spine(
             host=host,

@@ -16,6 +16,7 @@ Runs on the writer thread. Numbered as the crash drill kills it:
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from undersigned_verify.errors import Fault
 
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
-from undersigned.ledger.data import Published, ShownRecord
+from undersigned.ledger.data import PooledSignature, Published, ShownRecord
 from undersigned.ledger.highwater import HighWater
 from undersigned.ledger.open_log import CELL_BLOCK, OpenLog
 from undersigned.ledger.store import Store
@@ -41,6 +42,8 @@ WAITED_LONG_SECONDS = 24 * 3600
 _SIGNATURE_PREFIX = bytes([1, 1])
 
 Step = Callable[[str], None]
+# Says whether a signature that somebody pooled is what it should be.
+CheckPooled = Callable[[OpenLog, PooledSignature], bool]
 
 
 @dataclass(slots=True)
@@ -98,14 +101,23 @@ class Sequencer:
         on_erased: Callable[[list[bytes]], object],
         on_published: Callable[[Published], None],
         at_step: Step = lambda _name: None,
+        check_pooled: CheckPooled | None = None,
     ) -> None:
-        """``at_step`` is told each step's name: drills stop the process there."""
+        """``at_step`` is told each step's name: drills stop the process there.
+
+        ``check_pooled``: for a pool that other processes add to. One of them that was
+        broken into could add anything; what does not pass is taken out before crowds
+        are counted, and never published. None: only this process adds.
+        """
         self._store = store
         self._high_water = high_water
         self._on_shown = on_shown
         self._on_erased = on_erased
         self._on_published = on_published
         self._at_step = at_step
+        self._check_pooled = check_pooled
+        # By log: what waits and was checked, nonces with the leaf's two bytes of key.
+        self._checked: dict[int, dict[bytes, bytes]] = {}
         self._stored_cells: dict[int, bytes] = {}
 
     def adopt(self, log: OpenLog) -> None:
@@ -168,6 +180,7 @@ class Sequencer:
         ]
         leaves.sort(key=lambda leaf: (leaf[1], merkle.leaf_hash(leaf)))
         self._apply_controls(log, leaves, batch)
+        self._sift(log)
         keys = self._publishable_keys(log, at=at, ignore_crowd=ignore_crowd)
         if keys:
             self._take_signatures(log, keys, batch)
@@ -210,14 +223,53 @@ class Sequencer:
             else:
                 batch.controls.append((leaf, parsed))
 
+    def _sift(self, log: OpenLog) -> None:
+        """Take out of the pool what was not made by a signer, and note the rest."""
+        if self._check_pooled is None:
+            return
+        before = self._checked.get(log.log_id, {})
+        good: dict[bytes, bytes] = {}
+        bad: list[bytes] = []
+        rows = self._store.stream(
+            "SELECT nonce, leaf, shown FROM inbox WHERE log=?", (log.log_id,)
+        )
+        for nonce, leaf, shown in rows:
+            # Nobody but the sequencer can change or remove a row.
+            if nonce in before or self._check_pooled(
+                log, PooledSignature(nonce, leaf, shown)
+            ):
+                good[nonce] = leaf[2:4]
+            else:
+                bad.append(nonce)
+        self._checked[log.log_id] = good
+        if not bad:
+            return
+        _logger.critical(
+            "%s: %d rows in the pool are no signatures and were removed: whoever adds "
+            "to it, as the role intake, is not to be trusted any more",
+            log.origin,
+            len(bad),
+        )
+        with self._store.transaction():
+            self._store.change_each(
+                "DELETE FROM inbox WHERE log=? AND nonce=?",
+                [(log.log_id, nonce) for nonce in bad],
+            )
+
+    def _count_waiting(self, log: OpenLog) -> Iterable[tuple[bytes, int]]:
+        """Return how many wait under each key, as the leaf's two bytes."""
+        if self._check_pooled is not None:
+            return Counter(self._checked[log.log_id].values()).items()
+        return self._store.query(
+            "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
+            (log.log_id,),
+        )
+
     def _publishable_keys(
         self, log: OpenLog, *, at: datetime, ignore_crowd: bool
     ) -> dict[int, int]:
         """Return the keys that may be published now, with how many wait under each."""
-        counts = self._store.query(
-            "SELECT substr(leaf, 3, 2), count(*) FROM inbox WHERE log=? GROUP BY 1",
-            (log.log_id,),
-        )
+        counts = self._count_waiting(log)
         settings = log.settings
         chosen: dict[int, int] = {}
         tick = int(at.timestamp())
@@ -258,7 +310,11 @@ class Sequencer:
         rows = self._store.stream(
             "SELECT nonce, leaf, shown FROM inbox WHERE log=?", (log.log_id,)
         )
+        # What has come since it was looked at waits for the next time.
+        checked = self._checked.get(log.log_id, {})
         for nonce, leaf, shown in rows:
+            if self._check_pooled is not None and nonce not in checked:
+                continue
             if left.get(leaf[2:4], 0):
                 left[leaf[2:4]] -= 1
                 batch.signatures.append((merkle.leaf_hash(leaf), nonce, leaf, shown))
