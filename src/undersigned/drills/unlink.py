@@ -44,7 +44,7 @@ from undersigned.drills.report import Options, Report, Values
 from undersigned.drills.stage import START, Stage, open_stage
 from undersigned.drills.statistics import guess_bound
 from undersigned.kernel.clock import round_down
-from undersigned.ledger.publish import Sequencer
+from undersigned.ledger.embedded import EmbeddedStore
 
 INTERVAL = timedelta(minutes=60)
 # How often a scene is played again whose score could be luck.
@@ -303,7 +303,7 @@ def break_product(control: str | None) -> Iterator[None]:
                 patch.object(operations, "IssuanceFile", JournalledFile)
             )
             stack.enter_context(
-                patch.object(Sequencer, "truncate_journal", partial(_keep_journal))
+                patch.object(EmbeddedStore, "empty_journal", partial(_keep_journal))
             )
         yield
 
