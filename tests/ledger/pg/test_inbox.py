@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from psycopg import Rollback
 
 from tests.ledger.pg.conftest import Connect, make_arrival, publish
+from undersigned.drills.postgres import Server
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.data import PooledSignature
 from undersigned.ledger.pg.inbox import (
@@ -69,6 +72,73 @@ def wait_until_blocked(watcher: Session, session: Session) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it does not wait")
+
+
+@contextmanager
+def missing_standby(server: Server) -> Iterator[None]:
+    """Let commits wait for a standby that never comes."""
+    _set_standby(server, "gone")
+    try:
+        yield
+    finally:
+        _set_standby(server, "")
+
+
+def _set_standby(server: Server, name: str) -> None:
+    server.run_sql(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+    server.run_sql("SELECT pg_reload_conf()")
+    until = time.monotonic() + 30
+    while server.run_sql("SHOW synchronous_standby_names") != name:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    # What waits for standbys is told by the checkpointer, a moment later.
+    time.sleep(0.2)
+
+
+def wait_until_uncertain(watcher: Session, session: Session) -> None:
+    """Wait until a session's commit waits for the standby."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        row = watcher.connection.execute(
+            "SELECT wait_event FROM pg_stat_activity WHERE pid = %s",
+            (session.connection.info.backend_pid,),
+        ).fetchone()
+        if row == ("SyncRep",):
+            return
+        time.sleep(0.01)
+    raise AssertionError("it waits for no standby")
+
+
+class TestAStandbyThatIsMissing:
+    @pytest.mark.parametrize("is_published", [False, True])
+    @pytest.mark.parametrize("is_closed", [False, True])
+    def test_the_same_again_is_not_answered_from_one_disk(
+        self,
+        server: Server,
+        connect: Connect,
+        ledger: Session,
+        log_id: int,
+        *,
+        is_published: bool,
+        is_closed: bool,
+    ) -> None:
+        first, again = connect("ledger"), connect("ledger")
+        arrival = make_arrival(log_id)
+        if is_published:
+            publish(ledger, arrival, 0)
+        if is_closed:
+            pool_signatures(session=ledger, arrivals=[arrival])
+            end_intake(session=ledger, log_id=log_id)
+        with missing_standby(server):
+            for session in (first, again):
+                running = Running(session, [arrival])
+                wait_until_uncertain(ledger, session)
+                session.connection.cancel()
+                with pytest.raises(StorageFailed, match="one machine only"):
+                    running.wait()
+        # There it is again: the same body is answered.
+        found = pool_signatures(session=connect("ledger"), arrivals=[arrival])
+        assert found[arrival.key] is (Fate.PUBLISHED if is_published else Fate.POOLED)
 
 
 class TestABatch:

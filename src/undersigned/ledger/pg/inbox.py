@@ -14,6 +14,12 @@ it finds rolls the batch back, and the rest is inserted again.
 batch shares, so that after it no batch that found the log open is still uncommitted:
 nothing that was acknowledged can come too late to be published.
 
+*A repetition against a standby.* Who waited in vain for the standby has told nobody
+anything; but its row can be seen here from then on. A transaction that only finds rows
+writes nothing, and PostgreSQL lets it wait for nothing: the same body again would be
+answered from one disk. So where nothing was new, something is written, and its commit
+waits, as PostgreSQL's journal is one line, for all that stands before it.
+
 Rows of a batch are sorted by (log, nonce): two batches that share nonces lock them in
 one order, and rows committed together do not show who came first. The order of batches
 does show, until ``traces`` clears it.
@@ -75,6 +81,8 @@ WHERE EXISTS (
     SELECT FROM {table} held WHERE held.log = asked.log AND held.nonce = asked.nonce
 )
 """
+# A record in the journal and nowhere else, for a commit to have something to wait for.
+_WAIT = "SELECT pg_logical_emit_message(true, 'undersigned', '')"
 _PUBLISHED = _AMONG.format(table="nonce")
 _POOLED = _AMONG.format(table="inbox")
 
@@ -101,9 +109,13 @@ def pool_signatures(
         try:
             with session.transaction() as connection:
                 found |= _pool(connection, left, found)
-            return found
+            break
         except _Again:
             left = [one for one in left if one.key not in found]
+    fates = set(found.values())
+    if Fate.NEW not in fates and fates & {Fate.POOLED, Fate.PUBLISHED}:
+        with session.transaction() as connection:
+            connection.execute(_WAIT)
     return found
 
 
