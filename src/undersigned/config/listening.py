@@ -12,14 +12,15 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import uvicorn
 from typing_extensions import override
 
+from undersigned.config.env import Environment
 from undersigned.kernel.errors import Unavailable
-from undersigned.web.hot.limits import close_late
+from undersigned.web.hot.limits import LimitedProtocol, close_late
 
 BACKLOG = 2048
 
@@ -67,6 +68,31 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def make_config(
+    environment: Environment,
+    app: Callable[..., Any],
+    protocol: type[LimitedProtocol],
+) -> uvicorn.Config:
+    """Return how every server of ours listens: it notes nobody, trusts one proxy."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        # An access log would be a list of signers' addresses and times.
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        proxy_headers=bool(environment.trusted_proxy),
+        forwarded_allow_ips=environment.trusted_proxy or None,
+        backlog=BACKLOG,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=10,
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -22,11 +22,11 @@ from undersigned.cli.run import run_command
 from undersigned.config.env import Environment
 from undersigned.config.ledger import make_conninfo
 from undersigned.config.listening import (
-    BACKLOG,
     FILES_KEPT,
     Server,
     bind,
     keep_memory_in,
+    make_config,
     raise_file_limit,
 )
 from undersigned.kernel.errors import StorageFailed
@@ -113,23 +113,8 @@ def serve_node(environment: Environment) -> int:
     members = {"max_connections": max(64, raise_file_limit() - FILES_KEPT)}
     listener = bind(environment.bind_host, environment.bind_port)
     app, pool = make_node(environment)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=type("NodeProtocol", (LimitedProtocol,), members),
-        ws="none",
-        lifespan="off",
-        # An access log would be a list of signers' addresses and times.
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=bool(environment.trusted_proxy),
-        forwarded_allow_ips=environment.trusted_proxy or None,
-        backlog=BACKLOG,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-    )
+    protocol = type("NodeProtocol", (LimitedProtocol,), members)
+    config = make_config(environment, app, protocol)
     with contextlib.closing(listener):
         pool.start()
         try:

@@ -8,17 +8,15 @@ import logging
 import sys
 from collections.abc import Callable
 
-import uvicorn
-
 from undersigned.cli.control import ControlServer
 from undersigned.config.asgi import make_app
 from undersigned.config.engine import Engine
 from undersigned.config.listening import (
-    BACKLOG,
     FILES_KEPT,
     Server,
     bind,
     keep_memory_in,
+    make_config,
     raise_file_limit,
 )
 from undersigned.kernel.errors import StorageFailed
@@ -38,22 +36,8 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
     max_connections = max(64, raise_file_limit() - FILES_KEPT)
     listener = bind(environment.bind_host, environment.bind_port)
     front = make_app(engine)
-    config = uvicorn.Config(
-        front,
-        loop="uvloop",
-        http=make_protocol(front, max_connections=max_connections),
-        lifespan="off",
-        # An access log would be a list of signers' addresses and times.
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=bool(environment.trusted_proxy),
-        forwarded_allow_ips=environment.trusted_proxy or None,
-        backlog=BACKLOG,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-    )
+    protocol = make_protocol(front, max_connections=max_connections)
+    config = make_config(environment, front, protocol)
     with contextlib.closing(listener):
         control = ControlServer(environment.data / "control.sock", engine)
         control.start()

@@ -6,16 +6,14 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-import uvicorn
-
 from undersigned.cli.bare import BareContext
 from undersigned.config.env import Environment
 from undersigned.config.listening import (
-    BACKLOG,
     FILES_KEPT,
     Server,
     bind,
     keep_memory_in,
+    make_config,
     raise_file_limit,
 )
 from undersigned.kernel.clock import SystemClock
@@ -82,23 +80,8 @@ def run_witness_server(
     members = {"max_connections": max(64, raise_file_limit() - FILES_KEPT)}
     listener = bind(environment.bind_host, environment.bind_port)
     path = WitnessPath(witness=witnessing.witness, clock=SystemClock())
-    config = uvicorn.Config(
-        WitnessApp(path),
-        loop="uvloop",
-        http=type("WitnessProtocol", (LimitedProtocol,), members),
-        ws="none",
-        lifespan="off",
-        # An access log would say who asks, and when.
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=bool(environment.trusted_proxy),
-        forwarded_allow_ips=environment.trusted_proxy or None,
-        backlog=BACKLOG,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-    )
+    protocol = type("WitnessProtocol", (LimitedProtocol,), members)
+    config = make_config(environment, WitnessApp(path), protocol)
     with contextlib.closing(listener):
         try:
             announce(*listener.getsockname()[:2])
