@@ -12,8 +12,10 @@ from undersigned.config.env import (
     ObjectsAddress,
     SettingNotValid,
     parse_objects_url,
+    parse_stream_url,
     read_environment,
 )
+from undersigned.ledger.stream.address import BrokerAddress
 
 
 def read(**values: str) -> object:
@@ -40,6 +42,8 @@ class TestTheTable:
             "UNDERSIGNED_OBJECTS_URL": "https://s3.example:9000/bucket/a/b?region=eu",
             "UNDERSIGNED_OBJECTS_KEY": "id:with:colons:secret",
             "UNDERSIGNED_NODE_SECRET": "known to both, thirty-two and more",
+            "UNDERSIGNED_STREAM_URL": "tls://issuer:a%40b@s1,s2:4223,[::1]?ca=/ca.pem",
+            "UNDERSIGNED_STREAM_MONITOR": "http://s1:8223, http://s2",
             "UNDERSIGNED_TRUSTED_PROXY": "10.0.0.1",
         }
         of_nodes = {
@@ -69,6 +73,14 @@ class TestTheTable:
         assert found.trusted_proxy == "10.0.0.1"
         assert found.node_secret == "known to both, thirty-two and more"
         assert (found.issuer, found.intake) == (None, None)
+        assert found.stream == BrokerAddress(
+            servers=(("s1", 4222), ("s2", 4223), ("::1", 4222)),
+            user="issuer",
+            password="a@b",
+            is_tls=True,
+            ca="/ca.pem",
+        )
+        assert found.stream_monitors == (("s1", 8223), ("s2", 8222))
         assert found.object_store == ObjectsAddress(
             endpoint="https://s3.example:9000",
             bucket="bucket",
@@ -313,3 +325,69 @@ class TestASecretInAFile:
             path.write_bytes(content)
         with pytest.raises(SettingNotValid, match="UNDERSIGNED_PASSPHRASE_FILE"):
             read_environment({"UNDERSIGNED_PASSPHRASE_FILE": str(path)})
+
+
+class TestTheStream:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "s1:4222",
+            "http://s1",
+            "nats://",
+            "nats://s1,",
+            "nats://s1:port",
+            "nats://s1/stream",
+            "nats://s1?ca=/ca.pem",
+            "tls://s1?cert=/x",
+            "tls://s1?ca",
+            "tls://s1#x",
+        ],
+    )
+    def test_what_is_no_address_is_refused_without_being_repeated(
+        self, url: str
+    ) -> None:
+        secret = url.replace("://", "://omar:hidden@", 1)
+        with pytest.raises(SettingNotValid) as raised:
+            parse_stream_url(secret)
+        assert "hidden" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        "url, is_private",
+        [
+            ("nats://127.0.0.1,localhost:5,[::1]", True),
+            ("nats://127.0.0.1,s2", False),
+            ("tls://s1,s2", True),
+        ],
+    )
+    def test_only_this_machine_or_tls_is_private(
+        self, url: str, *, is_private: bool
+    ) -> None:
+        address = parse_stream_url(url)
+        assert address.is_private is is_private
+        assert "hidden" not in repr(parse_stream_url("nats://u:hidden@s1"))
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"NODE_SECRET": "s" * 32},
+            {"LEDGER_URL": "postgresql://ledger@/ledger"},
+        ],
+    )
+    def test_it_needs_a_server_behind_it_and_a_secret(
+        self, values: dict[str, str]
+    ) -> None:
+        whole = {
+            "NODE_SECRET": "s" * 32,
+            "LEDGER_URL": "postgresql://ledger@/ledger",
+            "STREAM_URL": "nats://127.0.0.1",
+        }
+        read(**whole)
+        with pytest.raises(SettingNotValid, match="STREAM_URL needs"):
+            read(STREAM_URL="nats://127.0.0.1", **values)
+
+    @pytest.mark.parametrize(
+        "monitor", ["s1:8222", "https://s1", "http://s1/jsz", "http://", "http://s1:x"]
+    )
+    def test_a_monitor_is_a_plain_address(self, monitor: str) -> None:
+        with pytest.raises(SettingNotValid, match="STREAM_MONITOR"):
+            read(STREAM_MONITOR=monitor)

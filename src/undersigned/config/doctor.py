@@ -16,6 +16,7 @@ from undersigned.config.database_doctor import examine_database
 from undersigned.config.env import Environment
 from undersigned.config.front_doctor import LOCAL, examine_front
 from undersigned.config.objects import examine_objects
+from undersigned.config.stream import examine_stream
 from undersigned.kernel.clock import SystemClock
 from undersigned.kernel.errors import StorageFailed
 from undersigned.kernel.keystore import list_raw_secrets
@@ -37,6 +38,7 @@ def examine(environment: Environment) -> list[Finding]:
         *_examine_machine(environment),
         *examine_database(environment),
         *examine_objects(environment),
+        *examine_stream(environment),
         *_examine_witness(environment),
         *_examine_campaigns(environment),
     ]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from undersigned.ledger.stream.address import BrokerAddress
+
 Mode = Literal["development", "demo", "production"]
 
 
@@ -158,6 +160,22 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "it they ask for what nobody else may.",
     ),
     Setting(
+        "UNDERSIGNED_STREAM_URL",
+        "URL, secret",
+        "",
+        "",
+        "Servers of a JetStream that carries signatures from web nodes to the pool: "
+        "tls://user:password@host1:4222,host2:4222,host3:4222, with ?ca=/path where "
+        "their certificates are not the system's (docs/operate/jetstream.md).",
+    ),
+    Setting(
+        "UNDERSIGNED_STREAM_MONITOR",
+        "URLs, by commas",
+        "",
+        "",
+        "Where those servers tell about themselves (http://host:8222), for the doctor.",
+    ),
+    Setting(
         "UNDERSIGNED_TRUSTED_PROXY",
         "addresses, by commas",
         "",
@@ -287,6 +305,10 @@ class Environment:
     node_secret: str | None = field(repr=False)
     # None: public files are in ``data`` alone.
     object_store: ObjectsAddress | None
+    # None: web nodes add to the pool by themselves.
+    stream: BrokerAddress | None
+    # Host and port of each server's own account of itself.
+    stream_monitors: tuple[tuple[str, int], ...]
 
     @property
     def public(self) -> Path:
@@ -446,6 +468,83 @@ def parse_objects_url(text: str, key: str) -> ObjectsAddress:
     )
 
 
+_STREAM_FORM: Final = (
+    "UNDERSIGNED_STREAM_URL must be tls://user:password@host1:port,host2:port,… with "
+    "?ca=/path behind it or without; nats:// in place of tls:// on this machine"
+)
+_STREAM_PORT: Final = 4222
+_MONITOR_PORT: Final = 8222
+
+
+def _read_server(text: str, *, port: int) -> tuple[str, int]:
+    """Return host and port of ``host:port``. Raises ValueError."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.username or parts.path or parts.query:
+        raise ValueError(text)
+    return parts.hostname, parts.port or port
+
+
+def parse_stream_url(text: str) -> BrokerAddress:
+    """Return the parts of UNDERSIGNED_STREAM_URL. Raises SettingNotValid.
+
+    The error never repeats the text, which holds a password.
+    """
+    try:
+        parts = urlsplit(text)
+        login, _at, servers = parts.netloc.rpartition("@")
+        user, _colon, password = login.partition(":")
+        found = [_read_server(one, port=_STREAM_PORT) for one in servers.split(",")]
+        given = dict(parse_qsl(parts.query, strict_parsing=True) if parts.query else [])
+    except ValueError:
+        raise SettingNotValid(_STREAM_FORM) from None
+    is_tls = parts.scheme == "tls"
+    if (
+        parts.scheme not in ("tls", "nats")
+        or parts.path not in ("", "/")
+        or parts.fragment
+        or given.keys() - {"ca"}
+        or (given and not is_tls)
+    ):
+        raise SettingNotValid(_STREAM_FORM)
+    return BrokerAddress(
+        servers=tuple(found),
+        user=unquote(user),
+        password=unquote(password),
+        is_tls=is_tls,
+        ca=given.get("ca"),
+    )
+
+
+def _read_stream(
+    environ: Mapping[str, str], *, has_server: bool, has_secret: bool
+) -> BrokerAddress | None:
+    text = _get(environ, "UNDERSIGNED_STREAM_URL")
+    if not text:
+        return None
+    address = parse_stream_url(text)
+    _require_extra("nats", "UNDERSIGNED_STREAM_URL")
+    if not has_server or not has_secret:
+        raise SettingNotValid(
+            "UNDERSIGNED_STREAM_URL needs a ledger in PostgreSQL, and "
+            "UNDERSIGNED_NODE_SECRET, with which what it carries is sealed"
+        )
+    return address
+
+
+def _read_monitors(text: str) -> tuple[tuple[str, int], ...]:
+    if not text:
+        return ()
+    try:
+        parts = [urlsplit(one.strip()) for one in text.split(",")]
+        if any(one.scheme != "http" or one.path not in ("", "/") for one in parts):
+            raise ValueError(text)
+        return tuple(_read_server(one.netloc, port=_MONITOR_PORT) for one in parts)
+    except ValueError:
+        raise SettingNotValid(
+            "UNDERSIGNED_STREAM_MONITOR must be http://host:port, others by commas"
+        ) from None
+
+
 # What would be a key, a person or a log on a node, and is none of its business.
 _NOT_ON_NODES: Final = (
     "UNDERSIGNED_DATABASE_URL",
@@ -576,10 +675,13 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     name = host.rsplit(":", 1)[0]
     database = _read_database(environ, "UNDERSIGNED_DATABASE_URL")
     issuer = _read_issuer(environ)
+    ledger = _read_ledger(environ, database)
+    intake = _read_intake(environ, issuer)
+    node_secret = _read_node_secret(environ, issuer)
     return Environment(
         data=Path(_get(environ, "UNDERSIGNED_DATA", "./var")).absolute(),
         database=database,
-        ledger=_read_ledger(environ, database),
+        ledger=ledger,
         host=host,
         base_url=base_url.rstrip("/"),
         mode=cast("Mode", mode),
@@ -592,10 +694,16 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         bind_port=bind_port,
         trusted_proxy=_get(environ, "UNDERSIGNED_TRUSTED_PROXY"),
         issuer=issuer,
-        intake=_read_intake(environ, issuer),
-        node_secret=_read_node_secret(environ, issuer),
+        intake=intake,
+        node_secret=node_secret,
         object_store=_read_objects(
             _get(environ, "UNDERSIGNED_OBJECTS_URL"),
             _get(environ, "UNDERSIGNED_OBJECTS_KEY"),
         ),
+        stream=_read_stream(
+            environ,
+            has_server=ledger is not None or intake is not None,
+            has_secret=node_secret is not None,
+        ),
+        stream_monitors=_read_monitors(_get(environ, "UNDERSIGNED_STREAM_MONITOR")),
     )

@@ -29,11 +29,14 @@ from undersigned.config.listening import (
     make_config,
     raise_file_limit,
 )
+from undersigned.config.stream import examine_stream
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.pg.session import Session
+from undersigned.ledger.stream.frame import Seal
 from undersigned.web.hot.limits import LimitedProtocol
 from undersigned.web.node.app import NodeApp
 from undersigned.web.node.intake import NodePool
+from undersigned.web.node.stream import StreamIntake
 from undersigned.web.node.upstream import Upstream
 from undersigned.web.public.waiting import render_wait
 
@@ -74,6 +77,13 @@ def make_node(environment: Environment) -> tuple[NodeApp, NodePool]:
     assert environment.node_secret is not None
     url = make_conninfo(environment.intake)
     pool = NodePool(lambda: Session(url))
+    stream = None
+    if environment.stream is not None:
+        stream = StreamIntake(
+            address=environment.stream,
+            seal=Seal(environment.node_secret),
+            now=time.monotonic,
+        )
     app = NodeApp(
         upstream=Upstream(*environment.issuer),
         base_url=environment.base_url,
@@ -81,6 +91,7 @@ def make_node(environment: Environment) -> tuple[NodeApp, NodePool]:
         pool=pool,
         now=time.monotonic,
         render_wait=render_wait,
+        stream=stream,
     )
     return app, pool
 
@@ -154,6 +165,7 @@ def examine_node(environment: Environment) -> Iterator[Finding]:
         )
     yield from _examine_issuer(environment, host, port)
     yield from _examine_pool(environment)
+    yield from examine_stream(environment)
 
 
 def _examine_issuer(

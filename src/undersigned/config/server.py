@@ -19,6 +19,7 @@ from undersigned.config.listening import (
     make_config,
     raise_file_limit,
 )
+from undersigned.config.stream import make_taker
 from undersigned.kernel.errors import StorageFailed
 from undersigned.web.hot.protocol import make_protocol
 
@@ -45,6 +46,9 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
         engine.renderer.start()
         if engine.carrier is not None:
             engine.carrier.start()
+        taker = make_taker(environment)
+        if taker is not None:
+            taker.start()
         try:
             host, port = listener.getsockname()[:2]
             announce(host, port)
@@ -61,6 +65,8 @@ def run_server(engine: Engine, *, announce: Callable[[str, int], None]) -> None:
                     server.end()
             server.run(sockets=[listener])
         finally:
+            if taker is not None:
+                taker.stop()
             engine.renderer.stop()
             if engine.carrier is not None:
                 engine.carrier.stop()

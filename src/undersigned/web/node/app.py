@@ -16,6 +16,7 @@ from undersigned_verify.errors import Fault
 from undersigned.kernel.batching import StoreStopped
 from undersigned.kernel.errors import StorageFailed, UndersignedError
 from undersigned.ledger.data import PooledSignature
+from undersigned.ledger.writer import LogNotAccepting
 from undersigned.safety.line import SOONEST
 from undersigned.safety.turns import SIGN_ROOM, PleaseWait
 from undersigned.signatures.operations.redeem import check_request
@@ -49,6 +50,7 @@ from undersigned.web.hot.wire import (
 from undersigned.web.node.book import ASK_SECONDS, NodeBook, NodeEntry
 from undersigned.web.node.copies import Copies, answer_to
 from undersigned.web.node.intake import NodePool, Promises
+from undersigned.web.node.stream import StreamIntake
 from undersigned.web.node.upstream import HOP, IssuerAway, Reply, Upstream
 from undersigned.web.node.words import find_language, say
 from undersigned.web.shared.problem import as_anticipated
@@ -73,7 +75,8 @@ class NodeApp:
     """One node. ``pool``: started and stopped by whoever made it.
 
     ``now``: seconds that only go forward. ``render_wait``: the page that keeps a form
-    while the issuer's process is away.
+    while the issuer's process is away. ``stream``: the way that is tried before the
+    pool's own, where there is one; ``follow`` begins to connect it.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class NodeApp:
         pool: NodePool,
         now: Callable[[], float],
         render_wait: RenderWait | None = None,
+        stream: StreamIntake | None = None,
     ) -> None:
         self._upstream = upstream
+        self._stream = stream
         self._render_wait = render_wait
         self._pool = pool
         self._now = now
@@ -151,6 +156,8 @@ class NodeApp:
         """Begin to ask for the book again and again, on the loop that serves."""
         if self._following is None:
             self._following = asyncio.ensure_future(self._follow())
+        if self._stream is not None:
+            self._stream.start()
 
     async def _follow(self) -> None:
         while True:
@@ -210,7 +217,31 @@ class NodeApp:
         await answer(send, 200, found, SIGNED_HEADERS)
 
     async def _pool_one(self, entry: NodeEntry, pooled: PooledSignature) -> str:
-        """Return the promise for a signature once it is durable."""
+        """Return the promise for a signature once it is durable in the pool."""
+        taken = None
+        if self._stream is not None:
+            taken = await self._carry(self._stream, entry, pooled)
+            if taken is False:
+                raise LogNotAccepting()
+        if taken is None:
+            await self._pool_directly(entry, pooled)
+        return await self._promises.get(entry.facts.path, pooled.nonce)
+
+    async def _carry(
+        self, stream: StreamIntake, entry: NodeEntry, pooled: PooledSignature
+    ) -> bool | None:
+        """Return what became of a signature by way of the stream, if that is known."""
+        told: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+
+        def done(taken: bool | None) -> None:
+            if not told.done():
+                told.set_result(taken)
+
+        stream.submit(entry.facts.log_id, pooled, done)
+        return await told
+
+    async def _pool_directly(self, entry: NodeEntry, pooled: PooledSignature) -> None:
+        """Return once a signature is in the pool."""
         loop = asyncio.get_running_loop()
         if self._bridge is None:
             self._bridge = LoopBridge(loop)
@@ -230,7 +261,6 @@ class NodeApp:
             lambda error: bridge.call(lambda: settle(error)),
         )
         await durable
-        return await self._promises.get(entry.facts.path, pooled.nonce)
 
     # --- reading ----------------------------------------------------------------------
 
@@ -303,6 +333,8 @@ class NodeApp:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
+        if self._stream is not None:
+            await self._stream.stop()
         self._upstream.close()
 
 
