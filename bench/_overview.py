@@ -86,6 +86,13 @@ _SAID: list[tuple[str, str, str, str, Callable[[float], str]]] = [
         "rows_cpu",
         _per_cpu_second,
     ),
+    (
+        "rows through the stream into PostgreSQL, 1,000 at once, all servers counted",
+        "stream",
+        "stream 1000",
+        "rows_cpu",
+        _per_cpu_second,
+    ),
     ("issue a token, over HTTP, durable", "sign", "issue", "us", _cpu),
     ("redeem it, over HTTP, durable", "sign", "redeem", "us", _cpu),
     ("both", "sign", "whole", "us", _cpu),
