@@ -51,6 +51,8 @@ _ASKED: Final = json.dumps(
     {"batch": MAX_TAKEN, "expires": int(ASK_SECONDS * 1e9)}
 ).encode()
 
+_RUN_OUT: Final = "408"
+
 _logger = logging.getLogger("undersigned.stream")
 
 
@@ -152,12 +154,19 @@ class StreamTaker:
                 return
             while not arrived.empty():
                 messages.append(arrived.get_nowait())
-            # A message of the server's own: the request has run out.
-            frames = [one for one in messages if not (one.headers or {}).get("Status")]
+            # A server's own word: that the request has run out, or cannot be met.
+            said = [(one.headers or {}).get("Status", "") for one in messages]
+            statuses = set(filter(None, said))
+            frames = [
+                one for one, status in zip(messages, said, strict=True) if not status
+            ]
             left -= len(frames)
             if frames:
                 await self._take(client, frames)
-            if len(frames) < len(messages):
+            if statuses - {_RUN_OUT}:
+                # The consumer is led by another, or gone with all that led it.
+                raise BrokerAway(f"status {max(statuses)}")
+            if statuses:
                 return
 
     async def _take(self, client: Client, messages: list[Msg]) -> None:

@@ -294,6 +294,34 @@ class TestTheServers:
         assert read_pool(ledger, log_id).keys() >= nonces(left[:1000])
         assert time.monotonic() - begun < 90
 
+    def test_all_three_killed_give_out_again_what_they_had(
+        self, way: Way, ledger: Session, log_id: int
+    ) -> None:
+        is_away = threading.Event()
+        is_away.set()
+
+        def connect() -> Session:
+            if is_away.is_set():
+                raise StorageFailed("couldn't reach the ledger")
+            return way.connect()
+
+        way.start_taker(connect=connect)
+        batch = [make_arrival(log_id) for _ in range(600)]
+
+        async def send() -> None:
+            async with way.node() as node:
+                assert set(await add_all(node, batch)) == {None}
+
+        asyncio.run(send())
+        for number in range(3):
+            way.trio.kill(number)
+        for number in range(3):
+            way.trio.start(number)
+        is_away.clear()
+        asyncio.run(
+            wait_until(lambda: read_pool(ledger, log_id).keys() == nonces(batch))
+        )
+
     def test_a_full_stream_is_no_way(
         self, way: Way, log_id: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
