@@ -198,6 +198,8 @@ class TestTheDoctor:
         trio.find_leader()
         assert levels(town.issuer) == {"stream-carries": "ok", "stream-synced": "ok"}
         assert levels(town.nodes[0]) == {"stream-answers": "ok"}
+        careless = town.make_node(stream_url=trio.url("issuer"))
+        assert levels(careless) == {"stream-too-strong": "danger"}
         leader = trio.find_leader()
         trio.kill((leader + 1) % 3)
         found = levels(town.issuer)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Frames wait for milliseconds; the doctor speaks of what waits for longer.
 LAG_SECONDS = 10.0
 _ASK_SECONDS = 3.0
+_REFUSED_SECONDS = 1.0
 
 
 def make_taker(environment: Environment) -> StreamTaker | None:
@@ -66,9 +67,8 @@ def _examine_servers(
     from undersigned.ledger.stream.broker import TROUBLE, BrokerAway
 
     try:
-        # A node may not ask what the stream is like, and need not know.
         is_node = environment.issuer is not None
-        found = asyncio.run(_ask(address, with_stream=not is_node))
+        found = asyncio.run(_ask(address, is_node=is_node))
     except NotFoundError:
         yield Finding(
             "note",
@@ -85,12 +85,21 @@ def _examine_servers(
     else:
         if found is None:
             yield Finding("ok", "stream-answers", "the stream's servers answer")
+        elif is_node:
+            yield Finding(
+                "danger",
+                "stream-too-strong",
+                f"the user {address.user} may do more than send: use the nodes' own",
+            )
         else:
             yield from _judge(found)
 
 
-async def _ask(address: BrokerAddress, *, with_stream: bool) -> dict[str, Any] | None:
-    """Return what the stream is like now. Raises BrokerAway and the library's own."""
+async def _ask(address: BrokerAddress, *, is_node: bool) -> dict[str, Any] | None:
+    """Return what the stream is like now, or None where a node may not ask, as it must.
+
+    Raises BrokerAway and the library's own.
+    """
     from nats.js.api import StorageType
 
     from undersigned.ledger.stream.broker import (
@@ -101,10 +110,14 @@ async def _ask(address: BrokerAddress, *, with_stream: bool) -> dict[str, Any] |
 
     client = await open_broker(address)
     try:
-        if not with_stream:
-            return None
-        stream = client.jetstream(timeout=_ASK_SECONDS)
-        info = await stream.stream_info(STREAM)
+        stream = client.jetstream(timeout=_REFUSED_SECONDS if is_node else _ASK_SECONDS)
+        try:
+            info = await stream.stream_info(STREAM)
+        except TimeoutError:
+            # What one may not ask is not answered.
+            if is_node and client.is_connected:
+                return None
+            raise
         waiting_seconds = 0.0
         if info.state.messages:
             oldest = await stream.get_msg(STREAM, seq=info.state.first_seq)

@@ -35,6 +35,8 @@ CONSUMER: Final = "pool"
 SUBJECT: Final = "undersigned.signatures"
 # A node's name in hexadecimal stands behind it.
 ANSWERS: Final = "undersigned.answers."
+# Where frames are given out: nodes may not listen there, for they read no signatures.
+TAKER: Final = "_TAKER"
 REPLICAS: Final = 3
 # Full: nodes go the direct way. Some hundred thousand signatures.
 MAX_BYTES: Final = 256 << 20
@@ -58,11 +60,13 @@ async def open_broker(
     address: BrokerAddress,
     *,
     is_patient: bool = False,
+    inbox: str = "_INBOX",
     on_change: Callable[[], Awaitable[None]] | None = None,
 ) -> Client:
     """Connect. ``is_patient``: wait for a server, now and whenever all are gone.
 
-    ``on_change`` is called when a connection is lost or there again. Raises BrokerAway.
+    ``inbox``: below what the servers send to this one alone. ``on_change`` is called
+    when a connection is lost or there again. Raises BrokerAway.
     """
     scheme = "tls" if address.is_tls else "nats"
     client = Client()
@@ -81,6 +85,7 @@ async def open_broker(
         reconnect_time_wait=1,
         max_reconnect_attempts=-1,
         ping_interval=5,
+        inbox_prefix=inbox,
         error_cb=note,
         disconnected_cb=on_change,
         reconnected_cb=on_change,

@@ -35,6 +35,7 @@ from undersigned.ledger.stream.broker import (
     CONSUMER,
     MAX_TAKEN,
     STREAM,
+    TAKER,
     TROUBLE,
     BrokerAway,
     ensure_stream,
@@ -123,7 +124,7 @@ class StreamTaker:
         self._trouble = trouble
 
     async def _take_while_connected(self) -> None:
-        client = await open_broker(self._address)
+        client = await open_broker(self._address, inbox=TAKER)
         try:
             await ensure_stream(client.jetstream())
             arrived: asyncio.Queue[Msg] = asyncio.Queue()

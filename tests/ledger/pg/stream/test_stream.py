@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from nats.aio.msg import Msg
 
 from tests.ledger.pg.conftest import make_arrival, publish
 from tests.ledger.pg.stream.conftest import Way, add, add_all, wait_until
@@ -355,6 +356,34 @@ class TestTheServers:
                 await node.stop()
 
         assert asyncio.run(send()) is None
+
+    def test_a_nodes_password_hears_no_other_nodes_frames(
+        self, way: Way, log_id: int
+    ) -> None:
+        way.start_taker()
+        batch = [make_arrival(log_id) for _ in range(50)]
+        heard: list[bytes] = []
+
+        async def listen() -> None:
+            client = await open_broker(parse_stream_url(way.trio.url("node")))
+
+            async def hear(message: Msg) -> None:
+                heard.append(message.data)
+
+            for subject in (">", "_TAKER.>", "_INBOX.>", SUBJECT, "$JS.>"):
+                await client.subscribe(subject, cb=hear)
+            await client.flush()
+            try:
+                async with way.node() as node:
+                    assert set(await add_all(node, batch)) == {True}
+                await client.flush()
+            finally:
+                await client.close()
+
+        asyncio.run(listen())
+        # That the servers have stored a frame is told where it can hear it.
+        assert heard
+        assert max(map(len, heard)) < 1000
 
     def test_a_nodes_password_takes_nothing_out(self, way: Way) -> None:
         async def ask() -> None:
