@@ -22,6 +22,7 @@ from bench import _programs
 from bench._cpu import Meter
 from bench._flow import Client, Journey, make_request, run_journeys
 from bench._instance import CAMPAIGN, Fixture, copy_data, serve
+from undersigned.drills.ports import find_port
 
 CONNECTIONS = 8
 # As many as an address may have (eligibility.rules): a sixth question sends none.
@@ -64,7 +65,7 @@ class _Sink:
 
 @contextmanager
 def _run_sink() -> Iterator[tuple[_Sink, int]]:
-    sink, port = _Sink(), _programs.find_port()
+    sink, port = _Sink(), find_port()
     controller = Controller(sink, hostname=_programs.HOST, port=port)
     controller.start()
     try:

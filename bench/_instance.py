@@ -21,6 +21,7 @@ from bench import _programs
 from bench._machine import ROOT
 from bench._results import FIXTURES
 from bench._tokens import SigningKey, make_body, sign_many
+from undersigned.drills.ports import find_port
 
 CAMPAIGN = "bench-redeem"
 PATH = f"/c/{CAMPAIGN}"
@@ -188,7 +189,7 @@ def copy_data(fixture: Fixture) -> Iterator[Path]:
 @contextmanager
 def serve(data: Path, **more: str) -> Iterator[Running]:
     """Run ``undersigned serve`` on a data directory."""
-    port = _programs.find_port()
+    port = find_port()
     environment = environment_of(
         data, UNDERSIGNED_BIND=f"{_programs.HOST}:{port}", **more
     )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from bench import _programs
 from bench._instance import WORK, Running
 from bench._machine import ROOT
+from undersigned.drills.ports import find_port
 
 
 def is_there() -> bool:
@@ -55,7 +56,7 @@ def front(server: Running) -> Iterator[Running]:
     """Run nginx in front of ``server``; yield it with nginx's process and port."""
     text = (ROOT / "docs" / "operate" / "nginx.md").read_text("utf-8")
     (found,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.M | re.S)
-    port = _programs.find_port()
+    port = find_port()
     configuration = WORK / "nginx.conf"
     configuration.write_text(_adapt(found, server, port), "utf-8")
     command = ["nginx", "-p", str(WORK), "-c", str(configuration), "-g", "daemon off;"]

@@ -29,13 +29,6 @@ def python(*words: str) -> list[str]:
     return [sys.executable, *words]
 
 
-def find_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def make_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a small environment in which the product is that of this checkout."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import _postgres, _programs
 from bench._instance import WORK, Fixture
 from undersigned.credentials.rsa import BlindSigner
+from undersigned.drills.ports import find_port
 
 WORKERS = 2
 # As bench._ordinary has it, which cannot be imported here: it sets Django up.
@@ -40,7 +41,7 @@ def _gunicorn(app: str, port: int) -> list[str]:
 @contextmanager
 def run_floor() -> Iterator[Rival]:
     """Run the floor: bare WSGI, one INSERT a request, PostgreSQL."""
-    port = _programs.find_port()
+    port = find_port()
     with _postgres.start() as database:
         _postgres.make_table(database.dsn)
         environment = _programs.make_environment({"FLOOR_DSN": database.dsn})
@@ -63,7 +64,7 @@ def run_ordinary(fixture: Fixture) -> Iterator[Rival]:
         }
     )
     _programs.run(_programs.python("-m", "bench._ordinary"), environment)
-    port = _programs.find_port()
+    port = find_port()
     command = _gunicorn("bench._ordinary:app", port)
     said: Path = WORK / "ordinary.txt"
     with _programs.start(command, environment, port=port, said=said) as pid:

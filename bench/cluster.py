@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import secrets
-import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,6 +28,7 @@ from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
 from undersigned.drills.crash import SERVER
 from undersigned.drills.live import LiveServer
+from undersigned.drills.ports import find_port
 from undersigned.drills.postgres import Cluster, Server
 from undersigned.drills.signer import KeyFacts, Signature
 from undersigned.drills.site import Answer, NetSite
@@ -37,13 +37,6 @@ from undersigned.kernel.clock import SystemClock
 CAMPAIGN = "soil"
 WANTED = 1.25
 SIGNERS = 128
-
-
-def find_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from undersigned.drills import signer as signing
 from undersigned.drills.campaign import save_campaign, write_campaign
 from undersigned.drills.crash import SERVER, SPEED
 from undersigned.drills.live import LiveServer
+from undersigned.drills.ports import find_port
 from undersigned.drills.postgres import Cluster, NoPostgres, Server
 from undersigned.drills.signer import KeyFacts, Signature
 from undersigned.drills.site import Answer, NetSite
@@ -35,13 +35,6 @@ Result = TypeVar("Result")
 CAMPAIGN = "soil"
 PATH = f"c/{CAMPAIGN}"
 MINUTE = 60 / SPEED
-
-
-def find_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

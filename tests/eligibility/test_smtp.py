@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.factories.cast import ASHA
 from undersigned.config.env import SettingNotValid
 from undersigned.config.mail import SmtpSender
+from undersigned.drills.ports import find_port
 from undersigned.eligibility.data import Mail
 from undersigned.eligibility.desk import MailNotSent
 
@@ -62,12 +63,6 @@ class PostOffice:
         assert isinstance(envelope.content, bytes)
         self.came.append(message_from_bytes(envelope.content))
         return self.answer
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 Serve = Callable[..., str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT
+from undersigned.drills.ports import find_port
 from undersigned.safety.turns import Stage
 
 CAMPAIGN = """
@@ -157,9 +157,7 @@ def start_world(folder: Path) -> World:
     """Start a server over an empty data directory."""
     data = folder / "var"
     # Known before the start: links in mails name it.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.journeys.server"],
         env=make_environment(data, port),

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from undersigned.drills import broker_keeper
+from undersigned.drills.ports import find_ports
 
 HOST: Final = "127.0.0.1"
 SERVERS: Final = 3
@@ -82,16 +82,6 @@ def find_program() -> str:
     return found
 
 
-def _find_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _number in range(count)]
-    for probe in probes:
-        probe.bind((HOST, 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Trio:
     """The servers, each with a number from 0. ``sync``: sync_interval of all.
 
@@ -115,7 +105,7 @@ class Trio:
 
     def _configure(self) -> None:
         """Write what each server reads, with ports that are free now."""
-        ports = _find_ports(3 * SERVERS)
+        ports = find_ports(3 * SERVERS)
         self.ports, routes, self.monitors = ports[:3], ports[3:6], ports[6:]
         for number in range(SERVERS):
             text = _CONFIGURATION.format(

@@ -18,7 +18,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 from undersigned.drills import postgres_keeper
+from undersigned.drills.ports import find_port
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
@@ -129,12 +129,6 @@ def _find_user() -> tuple[int, int] | None:
     raise NoPostgres("PostgreSQL refuses root, and there is no other user")
 
 
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def _list_children(pid: int) -> list[int]:
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
@@ -204,7 +198,7 @@ class Server:
         chosen = bool(self.port)
         for tries in range(_PORT_TRIES):
             if not chosen:
-                self.port = _find_port()
+                self.port = find_port()
             self._spawn()
             if self._wait_until_ready():
                 return

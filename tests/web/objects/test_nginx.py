@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import threading
 import uuid
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,19 +12,15 @@ import pytest
 from tests.factories.asgi import Answer
 from tests.factories.instances import Instance
 from tests.factories.objects import S3Server
-from tests.support import ROOT, program
+from tests.support import ROOT
 from tests.web.objects.conftest import Port
 from tests.web.rendered.conftest import House
 from tests.web.rendered.test_nginx import (
-    HOST,
     OWN,
     Nginx,
-    Program,
-    _wait_for,
     adapt,
-    find_port,
     read_configuration,
-    write_certificate,
+    run_nginx,
 )
 from undersigned.campaigns.data import Campaign
 from undersigned.config.env import parse_objects_url
@@ -86,34 +79,12 @@ def write_configuration(port: Port, prefix: Path, ports: dict[str, int]) -> str:
 def nginx(port: Port, campaign: Campaign, tmp_path: Path) -> Iterator[Nginx]:
     """nginx before the store, which holds everything."""
     port.carry()
-    binary, prefix = program("nginx"), tmp_path / "nginx"
-    prefix.mkdir()
-    write_certificate(prefix)
-    asked: list[tuple[str, str, dict[str, str]]] = []
-    handler = type("Noting", (Program,), {"asked": asked})
-    behind = ThreadingHTTPServer((HOST, 0), handler)
-    threading.Thread(target=behind.serve_forever, daemon=True).start()
-    ports = {
-        "tls": find_port(),
-        "plain": find_port(),
-        "program": behind.server_address[1],
-    }
-    file = prefix / "nginx.conf"
-    file.write_text(write_configuration(port, prefix, ports))
-    process = subprocess.Popen(
-        [binary, "-p", str(prefix), "-c", str(file), "-g", "daemon off;"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        _wait_for(process, ports["tls"])
-        yield Nginx(ports["tls"], ports["plain"], prefix, behind, asked)
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-        behind.shutdown()
-        behind.server_close()
+
+    def configure(prefix: Path, ports: dict[str, int]) -> str:
+        return write_configuration(port, prefix, ports)
+
+    with run_nginx(tmp_path / "nginx", configure) as found:
+        yield found
 
 
 def plain(answer: Answer) -> dict[str, str]:

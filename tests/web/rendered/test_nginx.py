@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ from tests.factories.signers import show
 from tests.support import ROOT, program
 from tests.web.rendered.conftest import House
 from undersigned.campaigns.data import Campaign
+from undersigned.drills.ports import find_ports
 from undersigned.signatures.operations.withdraw import erase_shown
 
 HOST = "127.0.0.1"
@@ -185,12 +187,6 @@ def write_certificate(prefix: Path) -> None:
     )
 
 
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def campaign(house: House, campaign: Campaign) -> Campaign:
     """The campaign with signatures across a tile's border."""
@@ -202,34 +198,40 @@ def campaign(house: House, campaign: Campaign) -> Campaign:
 @pytest.fixture
 def nginx(house: House, campaign: Campaign, tmp_path: Path) -> Iterator[Nginx]:
     """nginx over the instance's folders."""
+
+    def configure(prefix: Path, ports: dict[str, int]) -> str:
+        text = read_configuration()
+        return adapt(text, prefix=prefix, data=house.instance.data, ports=ports)
+
+    with run_nginx(tmp_path / "nginx", configure) as found:
+        yield found
+
+
+@contextmanager
+def run_nginx(
+    prefix: Path, configure: Callable[[Path, dict[str, int]], str]
+) -> Iterator[Nginx]:
+    """Run nginx in a new folder, before a program that notes what it is asked."""
     binary = program("nginx")
-    prefix = tmp_path / "nginx"
     prefix.mkdir()
     write_certificate(prefix)
     asked: list[tuple[str, str, dict[str, str]]] = []
     handler = type("Noting", (Program,), {"asked": asked})
     behind = ThreadingHTTPServer((HOST, 0), handler)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
-    ports = {
-        "tls": find_port(),
-        "plain": find_port(),
-        "program": behind.server_address[1],
-    }
-    configuration = prefix / "nginx.conf"
-    configuration.write_text(
-        adapt(
-            read_configuration(), prefix=prefix, data=house.instance.data, ports=ports
-        )
-    )
+    tls, plain = find_ports(2)
+    file = prefix / "nginx.conf"
+    ports = {"tls": tls, "plain": plain, "program": behind.server_address[1]}
+    file.write_text(configure(prefix, ports), "utf-8")
     process = subprocess.Popen(
-        [binary, "-p", str(prefix), "-c", str(configuration), "-g", "daemon off;"],
+        [binary, "-p", str(prefix), "-c", str(file), "-g", "daemon off;"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     try:
-        _wait_for(process, ports["tls"])
-        yield Nginx(ports["tls"], ports["plain"], prefix, behind, asked)
+        wait_for(process, tls, plain)
+        yield Nginx(tls, plain, prefix, behind, asked)
     finally:
         process.terminate()
         _out, said = process.communicate(timeout=30)
@@ -240,18 +242,21 @@ def nginx(house: House, campaign: Campaign, tmp_path: Path) -> Iterator[Nginx]:
     assert b"emerg" not in said
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+def wait_for(process: subprocess.Popen[bytes], *ports: int) -> None:
+    """Wait until it listens at every port: some programs open one after the other."""
+    left, until = list(ports), time.monotonic() + 30
+    while left and time.monotonic() < until:
         if process.poll() is not None:
-            assert process.stderr is not None
-            pytest.fail(f"nginx ended: {process.stderr.read().decode()}")
+            said = process.stderr or process.stdout
+            assert said is not None
+            pytest.fail(f"it ended: {said.read().decode()}")
         try:
-            socket.create_connection((HOST, port), timeout=1).close()
+            socket.create_connection((HOST, left[0]), timeout=1).close()
         except OSError:
+            time.sleep(0.01)
             continue
-        return
-    pytest.fail("nginx does not listen")
+        left.pop(0)
+    assert not left, f"nothing listens at {left}"
 
 
 def list_log_files(house: House, campaign: Campaign) -> list[str]:

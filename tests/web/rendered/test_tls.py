@@ -21,11 +21,11 @@ from tests.support import ROOT, program
 from tests.web.rendered.test_nginx import (
     HOST,
     NAME,
-    _wait_for,
     adapt,
-    find_port,
+    wait_for,
     write_certificate,
 )
+from undersigned.drills.ports import find_ports
 from undersigned.web.hot.app import HotApp
 from undersigned.web.hot.files import Files
 from undersigned.web.hot.wire import Scope
@@ -148,7 +148,7 @@ def stand_in_front(kind: str, instance: Instance, folder: Path) -> Iterator[Fron
         behind=make_behind(asked),
     )
     with serve(app) as wire:
-        ports = {name: find_port() for name in ("tls", "plain", "onion")}
+        ports = dict(zip(("tls", "plain", "onion"), find_ports(3), strict=True))
         ports["program"] = wire.port
         process = subprocess.Popen(
             WRITERS[kind](prefix, ports),
@@ -158,7 +158,7 @@ def stand_in_front(kind: str, instance: Instance, folder: Path) -> Iterator[Fron
             env={"HOME": str(prefix), "PATH": "/usr/bin:/bin"},
         )
         try:
-            _wait_for(process, ports["tls"])
+            wait_for(process, ports["tls"], ports["plain"], ports["onion"])
             yield Front(
                 kind=kind,
                 tls=ports["tls"],
