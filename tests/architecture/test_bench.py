@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import _overview, _plot
+from bench import _overview, _plot, _whole
 from bench._results import RESULTS
 
 SERIES = {"one": [(1e4, 900.0), (1e7, 1_100.0)], "other": [(1e4, 700.0), (1e7, 690.0)]}
@@ -63,3 +63,15 @@ def test_the_overview_that_is_committed_is_made_from_the_results() -> None:
     rows = [row.what for row in _overview.list_rows(found)]
     kept = json.loads((RESULTS / "overview.json").read_text("utf-8"))
     assert [row["what"] for row in kept["rows"]] == rows
+
+
+def test_the_best_ten_minutes_are_ten_minutes() -> None:
+    """A shorter burst is not taken for a rate; a slow start does not hide a peak."""
+    steps = [0] * 30 + [100] * 60 + [1_000] * 6 + [10] * 60
+    seen, total = [], 0
+    for number, more in enumerate(steps, start=1):
+        total += more
+        seen.append((10.0 * number, total))
+    # The six of a thousand, with 54 of a hundred before them, in six hundred seconds.
+    assert _whole.find_peak(seen) == pytest.approx((6 * 1_000 + 54 * 100) / 10)
+    assert _whole.find_peak(seen[:50]) == 0.0
