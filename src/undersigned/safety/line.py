@@ -193,8 +193,8 @@ class Line:
         """Return a number behind everybody else's."""
         if not self.waiting:
             self._calls.start()
-            self._change(0)
-            self._weighed_at, self._spent = self._changed_at, 0.0
+            self._weighed_at = self._changed_at = self._monotonic()
+            self._spent = 0.0
         number, self._next = self._next, self._next + 1
         self._call()
         return number
@@ -226,9 +226,11 @@ class Line:
         return room - self.inside
 
     def _change(self, by: int) -> None:
-        now = self._monotonic()
-        self._spent += self.inside * (now - self._changed_at)
-        self._changed_at = now
+        # While nobody waits nothing is weighed: every request comes by here.
+        if self.waiting:
+            now = self._monotonic()
+            self._spent += self.inside * (now - self._changed_at)
+            self._changed_at = now
         self.inside += by
 
     def _weigh(self, room: int) -> None:
@@ -251,6 +253,8 @@ class Line:
             self._expected.popleft()
 
     def _call(self) -> None:
+        if not self._expected and not self.waiting:
+            return
         now = self._monotonic()
         while self._expected and self._expected[0][0] <= now:
             _until, left = self._expected.popleft()

@@ -278,9 +278,8 @@ class SigningPaths:
         """
         lines = self._services.lines
         if caller is None:
-            if not lines.is_open(stage):
+            if not lines.come_at_once(stage):
                 raise PleaseWait(retry_after_seconds=SOONEST)
-            lines.come(stage)
         else:
             turn = (find_header(caller, TURN_HEADER) or b"").decode("latin-1")
             lines.come(stage, turn=turn, address=find_address(caller))
