@@ -148,6 +148,7 @@ def _grow_issuance(data: Path, rows: int) -> None:
         )
         if part % 64 == 63:
             db.execute("COMMIT")
+    db.execute("INSERT OR REPLACE INTO tally VALUES (0, ?)", (rows,))
     db.execute("VACUUM")
     db.close()
 

@@ -248,6 +248,57 @@ class TestALargeFile:
         assert office.record.stat().st_ino != before
 
 
+class TestTally:
+    """How many were issued is known without reading every row."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "river.sqlite3"
+        fill(path, ROWS).close()
+        return path
+
+    def expect(self, path: Path) -> None:
+        file = IssuanceFile(path)
+        by_key = [sum(row[1] == key for row in ROWS) for key in (0, 1)]
+        assert file.issued == dict(enumerate(by_key))
+        assert file.rows == len(ROWS)
+        file.rebuild()
+        file.close()
+
+    def test_it_is_the_same_after_a_restart(self, path: Path) -> None:
+        self.expect(path)
+        self.expect(path)
+
+    def test_a_record_from_before_it_is_counted_once(self, path: Path) -> None:
+        self.expect(path)
+        # Behind the header, which counts changes of the schema.
+        rebuilt = path.read_bytes()[100:]
+        with sqlite3.connect(path) as db:
+            db.execute("DROP TABLE tally")
+        db.close()
+        self.expect(path)
+        assert path.read_bytes()[100:] == rebuilt
+
+    def test_what_was_not_committed_is_not_in_it(self, path: Path) -> None:
+        file = IssuanceFile(path)
+        file.begin()
+        file.add_ticket(b"t" * 32, 20_000)
+        file.spend(
+            ticket_hash=b"t" * 32, nullifier=b"new" * 9, key_index=1, request=b"R" * 32
+        )
+        file.close()
+        self.expect(path)
+
+    def test_a_start_reads_no_rows(self, path: Path) -> None:
+        """They are ten million, and somebody waits."""
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM issued")
+        db.close()
+        file = IssuanceFile(path)
+        assert file.rows == len(ROWS)
+        file.close()
+
+
 @pytest.mark.parametrize("content", [b"", b"Mallory was here" * 300])
 def test_what_is_no_record_does_not_open(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "river.sqlite3"

@@ -25,7 +25,14 @@ from undersigned.kernel.durable import (
 )
 from undersigned.kernel.errors import StorageFailed
 
-SCHEMA = """
+# How many rows of ``issued`` each key has: nobody waits at a start until ten million
+# rows are counted. Records from before it was there are given it when they are opened.
+_TALLY = """
+CREATE TABLE tally (
+    key_index INTEGER PRIMARY KEY, issued INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+SCHEMA = f"""
 CREATE TABLE issued (
     nullifier BLOB PRIMARY KEY, key_index INTEGER NOT NULL, request_hash BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -36,8 +43,10 @@ CREATE TABLE ticket (
 CREATE TABLE issuer_key (
     key_index INTEGER PRIMARY KEY, klass INTEGER NOT NULL
 ) WITHOUT ROWID;
+{_TALLY}
 """
 
+_HAS_TALLY = "SELECT 1 FROM sqlite_master WHERE name = 'tally'"
 # Rows of one statement: see split_by_size.
 _CHUNKS = (64, 16, 4, 1)
 # Rebuilding two thousand rows takes a few milliseconds: small files never show order.
@@ -109,16 +118,33 @@ class IssuanceFile:
         sync_names(self.path, below=self.path.parent.parent)
 
     def _read(self) -> None:
-        self.rows, self.tickets = (
-            int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - two fixed names
-            for table in ("issued", "ticket")
-        )
-        self.issued = self._count_by_key()
-        (self.number,) = self._db.execute("PRAGMA user_version").fetchone()
         self.keys = {
             int(key_index): int(klass)
             for key_index, klass in self._db.execute("SELECT * FROM issuer_key")
         }
+        if not self._db.execute(_HAS_TALLY).fetchone():
+            self._begin_tally()
+        self.issued = {
+            int(key_index): int(issued)
+            for key_index, issued in self._db.execute("SELECT * FROM tally")
+        }
+        self.rows = sum(self.issued.values())
+        (self.tickets,) = self._db.execute("SELECT count(*) FROM ticket").fetchone()
+        (self.number,) = self._db.execute("PRAGMA user_version").fetchone()
+
+    def _begin_tally(self) -> None:
+        """Count, once, the rows of a record from before there was a tally."""
+        self.begin()
+        try:
+            self._db.execute(_TALLY)
+            self._db.execute(
+                "INSERT INTO tally "
+                "SELECT key_index, count(*) FROM issued GROUP BY key_index"
+            )
+        except sqlite3.Error:
+            self.roll_back()
+            raise
+        self.commit()
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -195,8 +221,14 @@ class IssuanceFile:
                 [value for row in part for value in row[1:]],
             )
         self.rows += len(rows)
+        changed = {row[2] for row in rows}
         for _ticket, _nullifier, key_index, _request in rows:
             self.issued[key_index] = self.issued.get(key_index, 0) + 1
+        self._db.executemany(
+            "INSERT INTO tally VALUES (?, ?) "
+            "ON CONFLICT (key_index) DO UPDATE SET issued = excluded.issued",
+            [(key_index, self.issued[key_index]) for key_index in sorted(changed)],
+        )
         self.tickets -= len(rows)
 
     def find(self, nullifier: bytes) -> tuple[int, bytes] | None:
@@ -223,12 +255,6 @@ class IssuanceFile:
         """Forget tickets whose last day is over."""
         gone = self._db.execute("DELETE FROM ticket WHERE last_day < ?", (today,))
         self.tickets -= gone.rowcount
-
-    def _count_by_key(self) -> dict[int, int]:
-        rows = self._db.execute(
-            "SELECT key_index, count(*) FROM issued GROUP BY key_index"
-        )
-        return {int(key): int(count) for key, count in rows}
 
     def rebuild(self) -> None:
         """Write the file anew in key order and put it in the old one's place.
