@@ -35,6 +35,9 @@ class Client:
     async def send(self, request: bytes) -> bytes:
         """Send one whole request; return the answer's body. Raises Refused."""
         begun = time.perf_counter()
+        if self._reader is not None and self._reader.at_eof():
+            # It was silent for so long that the server has hung up, as on browsers.
+            self.close()
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(HOST, self.port)
         self._writer.write(request)
