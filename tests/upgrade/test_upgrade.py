@@ -1,7 +1,8 @@
 """Each dump of an earlier version keeps its data and goes on.
 
 A dump is ``python -m tests.upgrade.life make`` run by that version, packed with
-``tar --sort=name -cJf dumps/VERSION.tar.xz -C DATA .`` when its work was done.
+``tar --sort=name -cJf dumps/VERSION.tar.xz -C DATA .`` when its work was done. What the
+check says of it stands beside it.
 """
 
 from __future__ import annotations
@@ -39,12 +40,5 @@ def test_it_opens_whole_and_goes_on(dump: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
-        "before": 3,
-        "waiting": 1,
-        "after": 5,
-        "names": ["Asha", "Mina", "Omar", "Petra", "Vic"],
-        "verdict": "accepted",
-        "trail": 3,
-        "trail_broken_at": None,
-    }
+    wanted = dump.with_name(dump.name.replace(".tar.xz", ".json"))
+    assert json.loads(done.stdout) == json.loads(wanted.read_bytes())
