@@ -129,7 +129,8 @@ class IssuanceFile:
             for key_index, issued in self._db.execute("SELECT * FROM tally")
         }
         self.rows = sum(self.issued.values())
-        (self.tickets,) = self._db.execute("SELECT count(*) FROM ticket").fetchone()
+        (tickets,) = self._db.execute("SELECT count(*) FROM ticket").fetchone()
+        self.tickets = int(tickets)
         (self.number,) = self._db.execute("PRAGMA user_version").fetchone()
 
     def _begin_tally(self) -> None:
