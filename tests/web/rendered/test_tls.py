@@ -133,6 +133,8 @@ def write_caddy(prefix: Path, ports: dict[str, int]) -> list[str]:
 
 
 WRITERS = {"nginx": write_nginx, "caddy": write_caddy}
+# The onion service's own listener is in nginx's configuration alone.
+LISTENS = {"nginx": ("tls", "plain", "onion"), "caddy": ("tls", "plain")}
 
 
 @contextmanager
@@ -158,7 +160,7 @@ def stand_in_front(kind: str, instance: Instance, folder: Path) -> Iterator[Fron
             env={"HOME": str(prefix), "PATH": "/usr/bin:/bin"},
         )
         try:
-            wait_for(process, ports["tls"], ports["plain"], ports["onion"])
+            wait_for(process, *(ports[name] for name in LISTENS[kind]))
             yield Front(
                 kind=kind,
                 tls=ports["tls"],
