@@ -202,7 +202,9 @@ class Run:
         passed = time.perf_counter() - begun
         whole = base.wall + passed
         ended = os.times()
-        self.spent.cpu = base.cpu + sum(ended[2:4]) - sum(earlier[2:4])
+        waited = base.cpu + sum(ended[2:4]) - sum(earlier[2:4])
+        # One that was killed has not waited for its own children.
+        self.spent.cpu = max(self.spent.cpu, waited)
         # By the length of each part: a short disturbed one weighs little.
         self.spent.others = (base.others * base.wall + meter.others * passed) / whole
         self.spent.wall = whole
