@@ -75,3 +75,11 @@ def test_the_best_ten_minutes_are_ten_minutes() -> None:
     # The six of a thousand, with 54 of a hundred before them, in six hundred seconds.
     assert _whole.find_peak(seen) == pytest.approx((6 * 1_000 + 54 * 100) / 10)
     assert _whole.find_peak(seen[:50]) == 0.0
+
+
+def test_what_was_long_in_the_making_is_no_peak() -> None:
+    """A series' first point is published within a minute, after minutes of work."""
+    seen = [(10.0 * number, 0) for number in range(1, 70)]
+    seen += [(700.0, 400_000), (710.0, 800_000), (720.0, 800_000)]
+    seen += [(720.0 + 20 * number, 800_000 + 20_000 * number) for number in range(99)]
+    assert _whole.find_peak(seen) == pytest.approx(60_000)
