@@ -51,8 +51,13 @@ def main() -> int:
     def settle_anyway(self: store.PostgresStore) -> None:
         settle_inbox(session=self._session)
 
+    def hear_nothing(self: store.PostgresStore) -> bool:
+        return False
+
     # Broken on purpose.
     store.PostgresStore.settle = settle_anyway  # type: ignore[method-assign]
+    # Broken on purpose.
+    store.PostgresStore._is_superseded = hear_nothing  # type: ignore[method-assign]
     # Broken on purpose.
     store.move_log = move_anyway  # type: ignore[attr-defined]
     # Broken on purpose.

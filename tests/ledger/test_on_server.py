@@ -138,6 +138,27 @@ class TestTwoSequencers:
             river.publish()
         assert isinstance(river.failures[0], LeaseLost)
 
+    def test_one_that_was_overtaken_within_a_publication_says_by_whom(
+        self, river: River, rival: River
+    ) -> None:
+        # Both have read the same pool: the second meets the first one's nonces, an
+        # error of the server's, before it comes to compare epochs.
+        def be_overtaken(step: str) -> None:
+            if step == "before-commit":
+                lose_lock(river)
+                rival.start()
+                publish(rival)
+
+        river.restart(be_overtaken)
+        acknowledged = river.pool(2)
+        before = list_public(river)
+        with pytest.raises(LeaseLost, match="another sequencer has taken it"):
+            publish(river)
+        assert list_public(river) == before
+        assert isinstance(river.failures[0], LeaseLost)
+        assert all(rival.find_receipt(one) for one in acknowledged)
+        require_accepted(rival.audit())
+
     def test_one_whose_session_was_ended_stops(
         self, river: River, rival: River
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -140,9 +140,33 @@ class PostgresStore:
     ) -> psycopg.Cursor[Row]:
         return self._connection.execute(_translate(statement), parameters or None)
 
-    def transaction(self) -> AbstractContextManager[object]:
-        """Run a transaction; durable on every disk that was asked for, at its end."""
-        return self._session.transaction()
+    @contextmanager
+    def transaction(self) -> Iterator[object]:
+        """Run a transaction; durable on every disk that was asked for, at its end.
+
+        Raises LeaseLost, and no other StorageFailed, where another sequencer has taken
+        over: of two that publish the same nonces the second meets the first one's rows
+        before it comes to compare epochs, and its operator needs to know why it ended.
+        """
+        try:
+            with self._session.transaction() as connection:
+                yield connection
+        except LeaseLost:
+            raise
+        except StorageFailed as error:
+            if self._is_superseded():
+                raise LeaseLost("spine: another sequencer has taken it") from error
+            raise
+
+    def _is_superseded(self) -> bool:
+        """Ask whose epoch it is, after an error; False where that can't be known."""
+        lease = self._leases.get(SPINE_ID)
+        if lease is None:
+            return False
+        try:
+            return self.query("SELECT epoch FROM spine") != [(lease.epoch,)]
+        except StorageFailed:
+            return False
 
     def read(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return rows over a session of its own, from any thread.
