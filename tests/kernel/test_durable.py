@@ -14,6 +14,8 @@ from undersigned.kernel.durable import (
     destroy_file,
     fsync_directory,
     make_private_folder,
+    make_public_folder,
+    remove_folder_if_empty,
     sync_names,
     write_atomic,
     write_durable,
@@ -190,3 +192,45 @@ class TestAPrivateFolder:
         tmp_path.chmod(0o755)
         make_private_folder(tmp_path)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+    def test_it_fails_loudly_when_it_cannot_be_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "mkdir", fail)
+            with pytest.raises(StorageFailed):
+                make_private_folder(tmp_path / "a")
+        assert make_private_folder(tmp_path / "a").is_dir()
+
+
+class TestAPublicFolder:
+    def test_it_is_made_with_what_is_missing_above_it(self, tmp_path: Path) -> None:
+        for _time in range(2):
+            make_public_folder(tmp_path / "tile" / "0")
+        assert (tmp_path / "tile" / "0").is_dir()
+
+    def test_it_fails_loudly_when_it_cannot_be_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "mkdir", fail)
+        with pytest.raises(StorageFailed):
+            make_public_folder(tmp_path / "tile")
+
+    def test_it_goes_when_nothing_is_in_it(self, tmp_path: Path) -> None:
+        folder = tmp_path / "000.p"
+        folder.mkdir()
+        (folder / "17").write_bytes(b"a tile")
+        remove_folder_if_empty(folder)
+        assert folder.is_dir()
+        (folder / "17").unlink()
+        for _time in range(2):
+            remove_folder_if_empty(folder)
+            assert not folder.exists()
+
+    def test_it_fails_loudly_when_it_cannot_go(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", fail)
+            with pytest.raises(StorageFailed):
+                remove_folder_if_empty(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Collection
@@ -145,10 +146,34 @@ def make_private_folder(path: Path) -> Path:
     """Create ``path`` durably, readable by its owner alone; return it.
 
     Parents that are missing become private too: ``mkdir(parents=True)`` would give
-    them the usual mode. Raises StorageFailed when a name cannot be synced.
+    them the usual mode. Raises StorageFailed.
     """
     if not path.exists():
         make_private_folder(path.parent)
-        path.mkdir(exist_ok=True, mode=0o700)
+        try:
+            path.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StorageFailed(f"couldn't make {path}: {error}") from error
         fsync_directory(path.parent)
     return path
+
+
+def make_public_folder(path: Path) -> None:
+    """Create ``path`` and what is missing above it, with the usual mode.
+
+    Its name is not synced: ``sync_names`` does that, where something durable is in it.
+    Raises StorageFailed.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"couldn't make {path}: {error}") from error
+
+
+def remove_folder_if_empty(path: Path) -> None:
+    """Remove a folder that nothing is in, and leave any other. Raises StorageFailed."""
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise StorageFailed(f"couldn't remove {path}: {error}") from error

@@ -7,14 +7,19 @@ order matters to readers only: tiles before the checkpoint that needs them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from undersigned_verify import tile
 
-from undersigned.kernel.durable import sync_names, write_atomic, write_durable
+from undersigned.kernel.durable import (
+    make_public_folder,
+    remove_folder_if_empty,
+    sync_names,
+    write_atomic,
+    write_durable,
+)
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger.open_log import OpenLog
 from undersigned.ledger.store import BUNDLE_LEVEL, Store
@@ -50,7 +55,7 @@ def write_tiles(log: TileTree) -> list[TileKey]:
     for (level, n), data in sorted(log.unwritten.items()):
         path = log.folder / _tile_name(log, level, n)
         if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_public_folder(path.parent)
             made.add(path.parent)
         if log.is_full(level, n):
             write_durable(path, data, mode=0o644)
@@ -101,10 +106,9 @@ def drop_partials(log: TileTree, *, of_size: int, keep_sizes: set[int]) -> None:
     wanted = set().union(*(_partial_names(size) for size in keep_sizes))
     for name in _partial_names(of_size) - wanted:
         path = log.folder / name
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            # Not empty: another size's partial tile lives there.
-            path.parent.rmdir()
+        _unlink(path)
+        # Not empty: another size's partial tile lives there.
+        remove_folder_if_empty(path.parent)
 
 
 def drop_old_partials(log: TileTree) -> None:
@@ -122,15 +126,20 @@ def drop_all_stale_partials(log: TileTree) -> None:
     for folder in [p for p in (log.folder / "tile").rglob("*.p") if p.is_dir()]:
         for path in folder.iterdir():
             if str(path.relative_to(log.folder)) not in wanted:
-                path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+                _unlink(path)
+        remove_folder_if_empty(folder)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"couldn't remove {path}: {error}") from error
 
 
 def write_fixed(log: OpenLog, *, statement: bytes | None) -> None:
     """Write what never changes: the verifier key and the statement."""
-    log.folder.mkdir(parents=True, exist_ok=True)
-    (log.folder / "checkpoints").mkdir(exist_ok=True)
+    make_public_folder(log.folder / "checkpoints")
     if log.key is not None:
         write_atomic(log.folder / "log.vkey", f"{log.key.vkey}\n".encode())
     if statement is not None:
@@ -182,7 +191,7 @@ def write_kept(tree: TileTree, store: Store) -> bytes | None:
     where their number is wrong: a log of years has hundreds of thousands.
     """
     kept = tree.folder / "checkpoints"
-    kept.mkdir(parents=True, exist_ok=True)
+    make_public_folder(kept)
     [(count,)] = store.query(
         "SELECT count(*) FROM checkpoint WHERE log=?", (tree.tree_id,)
     )

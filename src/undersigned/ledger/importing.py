@@ -21,7 +21,12 @@ from undersigned_verify import spine as spine_leaves
 from undersigned_verify.errors import Fault
 
 from undersigned.kernel.batching import split_by_size
-from undersigned.kernel.durable import sync_names, write_atomic, write_durable
+from undersigned.kernel.durable import (
+    make_public_folder,
+    sync_names,
+    write_atomic,
+    write_durable,
+)
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
 from undersigned.ledger.data import LogSettings
@@ -183,7 +188,7 @@ class _Taker(ABC):
     def take(self, on_leaves: OnLeaves | None) -> None:
         """Fill gaps, append and commit until the mirror's size."""
         tree, begun = self._tree, self._tree.size
-        tree.folder.mkdir(parents=True, exist_ok=True)
+        make_public_folder(tree.folder)
         self._fill_gaps(tree.size // tile.WIDTH)
         leaves = self._read_leaves(tree.size)
         try:
@@ -233,7 +238,7 @@ class _Taker(ABC):
         """Make a public file durable, with the names of the folders that it is in."""
         tree = self._tree
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_public_folder(path.parent)
             if not path.is_file() or path.read_bytes() != data:
                 write_durable(path, data, mode=0o644)
         except OSError as error:

@@ -17,7 +17,7 @@ from undersigned_verify.checkpoint import Checkpoint
 from undersigned_verify.note import parse_note
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.durable import make_private_folder
+from undersigned.kernel.durable import make_private_folder, make_public_folder
 from undersigned.kernel.errors import NotFound
 from undersigned.kernel.keystore import KeyMissing, KeysLocked, Keystore
 from undersigned.ledger import export, notes
@@ -77,7 +77,7 @@ class Ledger:
         RolledBack: then the instance must not start.
         """
         make_private_folder(folder)
-        public.mkdir(parents=True, exist_ok=True)
+        make_public_folder(public)
         self.public = public
         self.keystore = keystore
         self.logs: dict[str, OpenLog] = {}

@@ -30,7 +30,11 @@ from undersigned_verify.errors import Fault
 from undersigned_verify.note import parse_note
 
 from undersigned.kernel.clock import round_down
-from undersigned.kernel.durable import write_atomic, write_durable
+from undersigned.kernel.durable import (
+    make_public_folder,
+    write_atomic,
+    write_durable,
+)
 from undersigned.kernel.errors import StorageFailed
 from undersigned.ledger import export
 from undersigned.ledger.highwater import HighWater
@@ -424,8 +428,7 @@ class Spine:
 
     def _write_files(self) -> None:
         tree = self.tree
-        tree.folder.mkdir(parents=True, exist_ok=True)
-        (tree.folder / "checkpoints").mkdir(exist_ok=True)
+        make_public_folder(tree.folder / "checkpoints")
         if self.key is not None:
             write_atomic(tree.folder / "log.vkey", f"{self.key.vkey}\n".encode())
         export.write_tiles(tree)
