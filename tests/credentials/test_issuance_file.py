@@ -55,6 +55,20 @@ class TestRebuilding:
             contents.add((tmp_path / f"{run}.sqlite3").read_bytes())
         assert len(contents) == 1
 
+    def test_nobody_else_can_read_it_at_any_moment(self, tmp_path: Path) -> None:
+        file, modes = fill(tmp_path / "river.sqlite3", ROWS), set[int]()
+        aside = tmp_path / "river.sqlite3.rebuild"
+
+        def look() -> int:
+            if aside.exists():
+                modes.add(stat.S_IMODE(aside.stat().st_mode))
+            return 0
+
+        file._db.set_progress_handler(look, 1)
+        file.rebuild()
+        file.close()
+        assert modes == {0o600}
+
     def test_it_keeps_every_row(self, tmp_path: Path) -> None:
         file = fill(tmp_path / "river.sqlite3", ROWS)
         file.begin()

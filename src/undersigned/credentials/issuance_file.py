@@ -265,8 +265,9 @@ class IssuanceFile:
         StorageFailed.
         """
         try:
+            # Before SQLite makes it: others could read it until its mode is changed.
+            self._aside.touch(mode=0o600)
             self._db.execute("VACUUM INTO ?", (str(self._aside),))
-            self._aside.chmod(0o600)
             new = os.open(self._aside, os.O_RDWR)
             try:
                 os.fsync(new)
