@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from unittest.mock import patch
 
 from psycopg import Connection
 
@@ -54,15 +55,13 @@ def main() -> int:
     def hear_nothing(self: store.PostgresStore) -> bool:
         return False
 
-    # Broken on purpose.
-    store.PostgresStore.settle = settle_anyway  # type: ignore[method-assign]
-    # Broken on purpose.
-    store.PostgresStore._is_superseded = hear_nothing  # type: ignore[method-assign]
-    # Broken on purpose.
-    store.move_log = move_anyway  # type: ignore[attr-defined]
-    # Broken on purpose.
-    store.move_spine = move_spine_anyway  # type: ignore[attr-defined]
-    return crash_server.main()
+    with (
+        patch.object(store.PostgresStore, "settle", settle_anyway),
+        patch.object(store.PostgresStore, "_is_superseded", hear_nothing),
+        patch.object(store, "move_log", move_anyway),
+        patch.object(store, "move_spine", move_spine_anyway),
+    ):
+        return crash_server.main()
 
 
 if __name__ == "__main__":

@@ -193,28 +193,12 @@ class TestAPrivateFolder:
         make_private_folder(tmp_path)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
-    def test_it_fails_loudly_when_it_cannot_be_made(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "mkdir", fail)
-            with pytest.raises(StorageFailed):
-                make_private_folder(tmp_path / "a")
-        assert make_private_folder(tmp_path / "a").is_dir()
-
 
 class TestAPublicFolder:
     def test_it_is_made_with_what_is_missing_above_it(self, tmp_path: Path) -> None:
         for _time in range(2):
             make_public_folder(tmp_path / "tile" / "0")
         assert (tmp_path / "tile" / "0").is_dir()
-
-    def test_it_fails_loudly_when_it_cannot_be_made(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(os, "mkdir", fail)
-        with pytest.raises(StorageFailed):
-            make_public_folder(tmp_path / "tile")
 
     def test_it_goes_when_nothing_is_in_it(self, tmp_path: Path) -> None:
         folder = tmp_path / "000.p"
@@ -227,10 +211,24 @@ class TestAPublicFolder:
             remove_folder_if_empty(folder)
             assert not folder.exists()
 
-    def test_it_fails_loudly_when_it_cannot_go(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "rmdir", fail)
-            with pytest.raises(StorageFailed):
-                remove_folder_if_empty(tmp_path)
+
+@pytest.mark.parametrize(
+    "step, act",
+    [
+        ("mkdir", make_private_folder),
+        ("mkdir", make_public_folder),
+        ("rmdir", remove_folder_if_empty),
+    ],
+)
+def test_a_folder_that_cannot_be_made_or_removed_is_a_loud_failure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    act: Callable[[Path], object],
+) -> None:
+    folder = tmp_path / "a"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(StorageFailed):
+            act(folder)
+    act(folder)

@@ -107,7 +107,7 @@ def drop_partials(log: TileTree, *, of_size: int, keep_sizes: set[int]) -> None:
     for name in _partial_names(of_size) - wanted:
         path = log.folder / name
         _unlink(path)
-        # Not empty: another size's partial tile lives there.
+        # Where it is not empty, another size's partial tile lives there.
         remove_folder_if_empty(path.parent)
 
 
